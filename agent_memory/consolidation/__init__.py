@@ -1,0 +1,1 @@
+"""The slow half: select, study, distil, examine, promote."""

@@ -1,0 +1,1 @@
+"""The fast half: the SQL record, its postings and vectors, and how they are erased."""
