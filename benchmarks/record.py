@@ -1,8 +1,8 @@
 """Where a benchmark finds its data and leaves its numbers.
 
 Evaluation data is never part of the project. It lies in the folder named by `AGENT_MEMORY_DATA`, else in
-`../shared/data` beside the project; where it is absent a benchmark says so and stops with status 0, since
-nothing is wrong with the code. Results are one JSON file per benchmark, with what is needed to get them again.
+`../shared/data` beside the project; where it is absent a benchmark says so and stops with status 0, for
+nothing is wrong with the code. Results are one JSON file per benchmark, with what it takes to get them again.
 """
 
 from __future__ import annotations
