@@ -1,7 +1,7 @@
 """Every knob, by section, with unit, range and why this default.
 
-A part of the memory receives its own section and never the whole. Sections are frozen; make a changed one with
-`Config(search=SearchConfig(recency_half_life_days=30))`.
+A part of the memory receives its own section and never the whole. Sections are frozen; make a changed one
+with `Config(search=SearchConfig(recency_half_life_days=30))`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,107 @@ class Section(BaseModel):
     """A frozen group of settings; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SelectConfig(Section):
+    """Which episodes a run takes up."""
+
+    max_episodes: int = Field(default=500, ge=1)
+    """Most new episodes of one run, oldest first; the rest waits for the next."""
+    max_per_source: int = Field(default=200, ge=1)
+    """Most new episodes of one run from one source that is not trusted by default: a guard against floods."""
+    rehearsal_items: int = Field(default=600, ge=0)
+    """Most study items of earlier episodes trained again; caps the time of the twentieth run (chosen)."""
+    rebuild_every: int = Field(default=0, ge=0)
+    """A run from zero over cached items after so many runs that continued; 0 never."""
+    dry_run_episodes: int = Field(default=20, ge=1)
+    """Episodes that a dry run samples; fixed by the issue of consolidation at 20."""
+
+
+class StudyConfig(Section):
+    """How questions about episodes are written, answered and split."""
+
+    rounds: int = Field(default=2, ge=1)
+    """Turns of one writing conversation: each asks for questions that were not written yet."""
+    samples: int = Field(default=4, ge=1)
+    """Conversations per episode: the first greedy, the others sampled, for breadth of phrasing."""
+    temperature: float = Field(default=0.8, gt=0, le=2)
+    """Of the sampled conversations."""
+    max_questions: int = Field(default=48, ge=1)
+    """Most distinct questions kept per episode, before the teacher answers them."""
+    max_question_tokens: int = Field(default=160, ge=8)
+    """Longest list of questions that the writer may return in one turn."""
+    max_answer_tokens: int = Field(default=32, ge=1)
+    """Longest answer of the teacher; a longer one is cut and the item dropped."""
+    top_k: int = Field(default=20, ge=1)
+    """Log-probabilities kept per answer token; 16-20 lose nothing against all of them (Tinker, SDFT)."""
+    transfer: int = Field(default=4, ge=0)
+    """Questions per group borrowed from other episodes, names replaced; the teacher must answer them."""
+    nearest: int = Field(default=3, ge=0)
+    """Earlier episodes per new one whose questions are asked again, to find facts that changed."""
+    neighbours: int = Field(default=2, ge=0)
+    """Messages before and after in the same session that the teacher sees beside an episode."""
+
+
+class DistillConfig(Section):
+    """How the student is trained."""
+
+    rank: int = Field(default=16, ge=1)
+    """Of the LoRA matrices."""
+    targets: Literal["all-linear", "down_proj", "q_v", "gate_up"] = "all-linear"
+    """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """Peak, for AdamW on LoRA of the bundled reader; 2e-2 diverged. Larger models want 2e-4 to 1e-3."""
+    epochs: int = Field(default=16, ge=1)
+    """Most passes over the study items."""
+    batch_items: int = Field(default=48, ge=1)
+    """Study items per optimiser step; halved when memory runs out."""
+    batch_anchors: int = Field(default=24, ge=0)
+    """Anchors, unknown-name questions and reading items per optimiser step."""
+    learnt: float = Field(default=0.9, gt=0, lt=1)
+    """An item stops being trained once every answer token has at least this probability."""
+    late: float = Field(default=0.5, ge=0, le=1)
+    """Share of the run after which items behind context blocks begin; from the start they slow learning."""
+    in_context: float = Field(default=0.3, ge=0, le=1)
+    """Share of items behind a block once those have begun."""
+
+
+class ExamConfig(Section):
+    """How much a version is examined."""
+
+    earlier_items: int = Field(default=1000, ge=0)
+    """Most exam items of earlier episodes; sampled beyond."""
+    reading_items: int = Field(default=200, ge=1)
+    """Questions with the episode in view, to see that reading is kept."""
+    unknown_items: int = Field(default=200, ge=1)
+    """Questions about names that never occurred, to see that the model still abstains."""
+    anchor_items: int = Field(default=64, ge=1)
+    """Unrelated texts on which perplexity and KL to the base are measured."""
+
+
+class GateConfig(Section):
+    """What a candidate must keep to be promoted. Shares in points of 0 to 1."""
+
+    max_reading_lost: float = Field(default=0.03, ge=0, le=1)
+    """Share of reading items right under the base and wrong under the candidate, net of the reverse."""
+    max_perplexity_rise: float = Field(default=0.03, ge=0)
+    """Relative rise of perplexity on examined anchors."""
+    min_abstention: float = Field(default=0.9, ge=0, le=1)
+    """Share of the unknown-name questions that the base leaves unanswered; the candidate must as well."""
+    max_retention_lost: float = Field(default=0.05, ge=0, le=1)
+    """Share of earlier episodes' exam items lost against the parent version, net of the reverse."""
+    min_gain: float = Field(default=0.0, ge=0, le=1)
+    """Share of new exam items that the candidate must answer beyond the base."""
+
+
+class ConsolidationConfig(Section):
+    """The slow half, stage by stage."""
+
+    select: SelectConfig = SelectConfig()
+    study: StudyConfig = StudyConfig()
+    distill: DistillConfig = DistillConfig()
+    exam: ExamConfig = ExamConfig()
+    gate: GateConfig = GateConfig()
 
 
 class PromptConfig(Section):
@@ -36,5 +137,6 @@ class TrustConfig(Section):
 class Config(Section):
     """All sections."""
 
+    consolidation: ConsolidationConfig = ConsolidationConfig()
     prompt: PromptConfig = PromptConfig()
     trust: TrustConfig = TrustConfig()
