@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
-PIP     = $(PY) -m pip --quiet --disable-pip-version-check
+PIP     = $(PY) -m pip -qq --disable-pip-version-check
 PINS   := -c constraints.txt --build-constraint constraints.txt
 EXTRAS := langchain,classic,postgres
 
@@ -50,14 +50,14 @@ clean:  ## remove what was built, and .venv
 # Each step leaves a mark in .venv; a changed pin or requirement runs it again.
 $(VENV)/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=...")'
-	@echo "installing torch into $(VENV) …"
+	@echo "installing torch into $(VENV) (a minute or two) …"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install $$(grep '^pip==' constraints.txt)
 	@$(PIP) install $(PINS) torch
 	@touch $@
 
 $(VENV)/.runs: $(VENV)/.torch pyproject.toml
-	@echo "installing agent-memory into $(VENV) …"
+	@echo "installing agent-memory and what it needs (a minute or two) …"
 	@$(PIP) install $(PINS) -e .
 	@touch $@
 
