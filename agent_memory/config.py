@@ -118,6 +118,21 @@ class ConsolidationConfig(Section):
     gate: GateConfig = GateConfig()
 
 
+class ModelConfig(Section):
+    """The base model, and how it is run."""
+
+    name: str | None = None
+    """A folder, or a name in the local Hugging Face cache; None is the bundled reader."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Auto takes CUDA for a named model where there is one; the bundled reader stays on the CPU."""
+    allow_download: bool = False
+    """Whether a name that is not in the local cache may be fetched from the Hugging Face hub."""
+    batch_size: int = Field(default=64, ge=1)
+    """Prompts decoded at once."""
+    forward_tokens: int = Field(default=4096, ge=64)
+    """Most tokens of one forward pass over packed rows; bounds memory."""
+
+
 class PromptConfig(Section):
     """How recalled episodes reach the model."""
 
@@ -138,5 +153,6 @@ class Config(Section):
     """All sections."""
 
     consolidation: ConsolidationConfig = ConsolidationConfig()
+    model: ModelConfig = ModelConfig()
     prompt: PromptConfig = PromptConfig()
     trust: TrustConfig = TrustConfig()
