@@ -142,6 +142,28 @@ class PromptConfig(Section):
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
 
 
+class StoreConfig(Section):
+    """The record: its limits, and how long it waits."""
+
+    max_text_bytes: int = Field(default=1_000_000, ge=1)
+    """Longest text of an episode in UTF-8 bytes; some 700 pages: what is longer is a document to be split."""
+    max_metadata_bytes: int = Field(default=65_536, ge=2)
+    """Largest metadata of an episode, as JSON."""
+    max_metadata_depth: int = Field(default=8, ge=1)
+    """Deepest nesting of metadata."""
+    max_name_characters: int = Field(default=512, ge=1)
+    """Longest id of a user, agent or session, source, role or idempotency key."""
+    max_batch: int = Field(default=100_000, ge=1)
+    """Most items of one `add_many`, which is one transaction."""
+    duplicate_window_seconds: float = Field(default=3600.0, ge=0)
+    """How long the same content in the same session, role and source counts as a repetition; 0 never.
+    An hour covers a client that retries, and not a user who says the same thing on another day (chosen)."""
+    busy_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long SQLite waits for a lock that a process outside our queue of writers holds."""
+    page_cache_mib: int = Field(default=16, ge=1)
+    """Page cache of one SQLite connection in MiB."""
+
+
 class TrustConfig(Section):
     """Whose words may be learnt."""
 
@@ -155,4 +177,5 @@ class Config(Section):
     consolidation: ConsolidationConfig = ConsolidationConfig()
     model: ModelConfig = ModelConfig()
     prompt: PromptConfig = PromptConfig()
+    store: StoreConfig = StoreConfig()
     trust: TrustConfig = TrustConfig()

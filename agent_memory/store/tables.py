@@ -10,7 +10,7 @@ that a stale index entry cannot name a later episode. Whatever holds text of an 
 from it, has a column `episode_pk` and is deleted by its owner's `erase(connection, namespace_id, pks)`.
 
 To change a table: edit it here, with a `comment=` on each new column; add it to the Alembic revision (one
-revision, `0001`, until the first release); `tests/test_store_migrations.py` compares the two. Views: `views.py`.
+revision, `0001`, until the first release); `tests/test_store_migrations.py` compares the two.
 """
 
 from __future__ import annotations

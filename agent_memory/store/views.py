@@ -1,9 +1,9 @@
 """The views of the record: what people ask of it, already joined.
 
-`episode_overview` says of each episode who, when, what, and whether the served version knows it (`slow`) and since
-when; `version_overview` and `namespace_overview` count; `marks` is the exam by episode; `forget_overview` shows
-what was forgotten and whether its bytes are gone. Nothing is stored twice: a mark is the exam result of (episode
-revision, version), never a column.
+`episode_overview` says of each episode who, when, what, and whether the served version knows it (`slow`)
+and since when; `version_overview` and `namespace_overview` count; `marks` is the exam by episode;
+`forget_overview` shows what was forgotten and whether its bytes are gone. Nothing is stored twice: a mark
+is the exam result of (episode revision, version), never a column.
 """
 
 from __future__ import annotations

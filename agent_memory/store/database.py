@@ -1,0 +1,420 @@
+"""The engine under the record: how it is opened, locked, made durable and kept to its directory.
+
+    path/memory.sqlite3   the record (-wal and -shm beside it while open), unless on PostgreSQL
+    path/directory-id     what the database remembers of its directory
+    path/index/           vector index, disposable          store/vectors.py
+    path/versions/ runs/  adapters and artefacts            consolidation/
+
+Two ways in, and no third: `with database.write() as connection:` and `with database.read() as connection:`.
+A write begins with BEGIN IMMEDIATE, so that what it reads cannot change before it writes (a deferred
+transaction that upgrades fails at once with "database is locked", whatever the timeout); it ends in a
+commit that has been synced to disk (`synchronous=FULL`; about 1.7 ms). Writers of one process queue on a
+lock in the process, those of several on a file lock that the kernel serves in turn, since SQLite's own
+waiting is polling; neither replaces SQLite's locking, which alone keeps the file sound. On PostgreSQL an
+advisory lock gives the same order. A read is one snapshot.
+
+Deleted pages are overwritten (`secure_delete`), temporary tables stay in memory, and parameters never
+appear in errors: what is forgotten must not live on in a corner. Errors of the driver become ours in
+`translated`.
+
+What it does not know: episodes, scopes, vectors. It does not protect against a network file system.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from agent_memory.config import StoreConfig
+from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from agent_memory.store import tables
+
+FILE = "memory.sqlite3"
+DIRECTORY_ID = "directory-id"
+SCHEMA = "agent_memory"  # on PostgreSQL
+HEAD = "0001"  # the newest migration; a test compares it with the folder
+_ADVISORY_LOCK = 0x6167_6D65  # "agme": chosen, so that it collides with nobody's small numbers
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """One open record; safe from threads, and from processes that fork after it was opened."""
+
+    def __init__(self, *, engine: Engine, path: Path, read_only: bool, clock: Clock) -> None:
+        self.engine = engine
+        self.path = path
+        self.read_only = read_only
+        self.now = clock
+        snapshot = (
+            {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        )
+        self._reading = engine.execution_options(**snapshot)
+        self._writing = engine.execution_options(agent_memory_write=True)
+        self._turn = threading.Lock()
+        self._pid = os.getpid()
+        self._closed = False
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the record is a file in the directory."""
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One durable transaction, alone among writers; commits at the end, rolls back on any exception.
+
+        Not to be nested: a write inside a write of the same thread waits for itself.
+
+        Raises:
+            StoreReadOnly: the directory or the database refuses writes.
+            StoreFull: no space is left; nothing was half-written.
+            StoreClosed: after `close()`.
+            StoreError: anything else that the database reports.
+        """
+        self._check()
+        if self.read_only:
+            raise StoreReadOnly(f"{self.path} is open read-only: its directory or database refuses writes")
+        with self._turn, translated(), _in_turn(self.path), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One snapshot of what is committed.
+
+        Raises:
+            StoreClosed: after `close()`.
+            StoreError: what the database reports.
+        """
+        self._check()
+        with translated(), self._reading.begin() as connection:
+            yield connection
+
+    def truncate_log(self) -> bool:
+        """Whether the write-ahead log could be emptied, so that nothing deleted stays in it.
+
+        False while another connection, of any process, still reads an older snapshot. True on PostgreSQL.
+        """
+        self._check()
+        if not self.is_sqlite:
+            return True
+        with self._turn, translated():
+            connection = self.engine.raw_connection()
+            try:
+                # A reader may hold it for long; the caller retries later, so it is not waited for.
+                connection.cursor().execute("PRAGMA busy_timeout=200")
+                busy, left, done = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return bool(busy == 0 and left == done)
+            finally:
+                connection.invalidate()  # its busy_timeout was changed
+
+    def close(self) -> None:
+        """Gives back all connections; calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            self.engine.dispose(close=self._pid == os.getpid())
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosed(f"the memory at {self.path} was closed; open it again")
+        if self._pid != os.getpid():  # forked: the parent's connections are not ours to use or to close
+            self.engine.dispose(close=False)
+            self._turn = threading.Lock()
+            self._pid = os.getpid()
+
+
+def open_database(
+    path: Path, *, url: str | None = None, settings: StoreConfig | None = None, clock: Clock = utc_now
+) -> Database:
+    """The record at `path`, made or migrated where needed; read-only where the directory refuses writes.
+
+    Raises:
+        InvalidInput: `url` is not of PostgreSQL.
+        StoreCorrupt: the SQL file is missing while its index exists, is damaged, or belongs elsewhere.
+        StoreReadOnly: nothing is there yet and the directory refuses writes.
+        StoreError: the database was made by a newer version, or cannot be reached.
+    """
+    settings = settings or StoreConfig()
+    path = path.expanduser().absolute()
+    read_only = _prepare_directory(path)
+    with translated():
+        if url is None:
+            _refuse_missing_file(path)
+            engine = _sqlite_engine(path, settings=settings, read_only=read_only)
+        else:
+            engine = _postgresql_engine(url)
+        database = Database(engine=engine, path=path, read_only=read_only, clock=clock)
+        try:
+            _bring_to_head(database)
+            _bind_directory(database)
+        except BaseException:
+            database.close()
+            raise
+    return database
+
+
+# ---------------------------------------------------------------------- opening
+
+
+def _prepare_directory(path: Path) -> bool:
+    """Makes the directory, for the owner only; returns whether it refuses writes."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InvalidInput(f"{path} is a file; a memory needs a directory") from error
+    except OSError as error:
+        raise StoreReadOnly(f"the directory {path} cannot be made: {error.strerror}") from error
+    file = path / FILE
+    writable = os.access(path, os.W_OK | os.X_OK) and (not file.exists() or os.access(file, os.W_OK))
+    return not writable
+
+
+def _refuse_missing_file(path: Path) -> None:
+    """An index or a version without its record must never be taken for a new, empty memory."""
+    file = path / FILE
+    if file.exists() and file.stat().st_size > 0:
+        return
+    left = [name for name in (DIRECTORY_ID, "index", "versions", "runs") if _holds_something(path / name)]
+    if left:
+        raise StoreCorrupt(
+            f"{file} is missing or empty, but {', '.join(left)} of it exist: restore the file from a backup, "
+            "or empty the directory to begin anew"
+        )
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Engine:
+    file = path / FILE
+    if read_only and not file.exists():
+        raise StoreReadOnly(f"{path} holds no memory yet and refuses writes")
+    location = "file:" + quote(str(file))
+    if read_only:
+        # Without its log nobody is writing; a read-only directory has no room for the log's shared memory.
+        location += "?mode=ro" if Path(f"{file}-wal").exists() else "?mode=ro&immutable=1"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            location,
+            uri=True,
+            timeout=settings.busy_timeout_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        for pragma in (
+            "foreign_keys=ON",
+            "synchronous=FULL",
+            "secure_delete=ON",
+            "trusted_schema=OFF",
+            "temp_store=MEMORY",
+            f"cache_size=-{settings.page_cache_mib * 1024}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    engine = create_engine(
+        "sqlite+pysqlite://",
+        creator=connect,
+        poolclass=QueuePool,
+        pool_size=8,
+        max_overflow=-1,
+        hide_parameters=True,
+    )
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("agent_memory_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _postgresql_engine(url: str) -> Engine:
+    target = make_url(url)
+    if target.get_backend_name() != "postgresql":
+        raise InvalidInput("database_url is for PostgreSQL (postgresql://...); SQLite needs only the path")
+    if target.drivername == "postgresql":
+        target = target.set(drivername="postgresql+psycopg")
+    engine = create_engine(target, pool_size=8, max_overflow=-1, pool_pre_ping=True, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_postgresql, insert=True)
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _prepare_postgresql(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET search_path TO {SCHEMA}")
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("agent_memory_write", False):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+
+
+def _bring_to_head(database: Database) -> None:
+    """Migrates where the schema is not at head, once, however many open; only then is Alembic imported."""
+    if _revision(database) == HEAD:
+        return
+    if database.read_only:
+        raise StoreReadOnly(f"the memory at {database.path} needs a migration, but refuses writes")
+    with _in_turn(database.path):
+        if database.is_sqlite:
+            connection = database.engine.raw_connection()
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        else:
+            with database.engine.begin() as opened:
+                opened.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+                opened.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            database.engine.dispose()
+        with database.engine.execution_options(agent_memory_write=True).begin() as opened:
+            from agent_memory.store.migrations import upgrade
+
+            upgrade(opened)
+
+
+def _revision(database: Database) -> str | None:
+    """The revision that the schema is at; None where there is none yet.
+
+    Raises:
+        StoreCorrupt: the database holds tables, but none of ours.
+        StoreError: it was made by a newer version of this package.
+    """
+    with database.read() as connection:
+        names = inspect(connection).get_table_names()
+        if "agent_memory_version" not in names:
+            if names:
+                raise StoreCorrupt(f"the database of {database.path} is not a memory: its tables are foreign")
+            return None
+        found = connection.execute(text("SELECT version_num FROM agent_memory_version")).scalar_one()
+    if found > HEAD:
+        raise StoreError(f"a newer version wrote this memory (schema {found}, known {HEAD}): upgrade")
+    return str(found)
+
+
+def _bind_directory(database: Database) -> None:
+    """The database remembers its data directory, so that two directories never share one database.
+
+    Raises:
+        StoreCorrupt: this directory and this database belong to others.
+    """
+    file = database.path / DIRECTORY_ID
+    found = file.read_text().strip() if file.exists() else None
+    wanted = select(tables.store_identity.c.value).where(tables.store_identity.c.name == "directory")
+    with database.read() as connection:
+        known = connection.execute(wanted).scalar()
+    if known is None:
+        with database.write() as connection:
+            known = connection.execute(wanted).scalar()
+            if known is None:
+                known = found or uuid.uuid4().hex
+                write_file(file, known.encode())
+                connection.execute(insert(tables.store_identity).values(name="directory", value=known))
+        found = file.read_text().strip() if file.exists() else None
+    if found is None and database.is_sqlite and not database.read_only:
+        write_file(file, known.encode())
+    elif found != known and not (found is None and database.is_sqlite):
+        raise StoreCorrupt(
+            f"{database.path} is not the directory of this database (it remembers {known}, found {found}): "
+            "use the directory that it was made with, one directory to a database"
+        )
+
+
+# ---------------------------------------------------------------------- seams
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Puts a whole file in place, or nothing: written beside, synced, renamed, and the folder synced."""
+    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    with beside.open("wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(opened.fileno())
+    beside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _in_turn(path: Path) -> Iterator[None]:
+    """Waits among the writers of all processes; the kernel lets go when a holder dies."""
+    lock = os.open(path / "write.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+#: SQLite's primary result codes, and what they are to a caller.
+_SQLITE_ERRORS: dict[int, tuple[type[StoreError], str]] = {
+    sqlite3.SQLITE_FULL: (StoreFull, "no space is left; nothing was written: free some and retry"),
+    sqlite3.SQLITE_READONLY: (StoreReadOnly, "writes are refused: check owner and mode of the directory"),
+    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, "the database file is damaged: restore it from a backup"),
+    sqlite3.SQLITE_NOTADB: (StoreCorrupt, "the database file is not a database: restore it from a backup"),
+    sqlite3.SQLITE_BUSY: (StoreError, "another process held the database for too long: retry"),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, "the file cannot be opened: check owner and mode of the directory"),
+    sqlite3.SQLITE_IOERR: (StoreError, "the disk reported an error; the write was not acknowledged"),
+}
+#: PostgreSQL's SQLSTATE, the same.
+_POSTGRESQL_ERRORS: dict[str, tuple[type[StoreError], str]] = {
+    "53100": (StoreFull, "no space is left; nothing was written: free some and retry"),
+    "25006": (StoreReadOnly, "the database refuses writes"),
+    "XX001": (StoreCorrupt, "the database is damaged: restore it from a backup"),
+}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the driver's errors into ours, with the cause kept.
+
+    Raises:
+        StoreError: or one of its children, by what the driver reported.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        kind, message = _meaning(error.orig)
+        raise kind(message) from error
+    except sqlite3.Error as error:
+        kind, message = _meaning(error)
+        raise kind(message) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database layer failed: {type(error).__name__}") from error
+
+
+def _meaning(error: BaseException | None) -> tuple[type[StoreError], str]:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _SQLITE_ERRORS:
+        return _SQLITE_ERRORS[code & 0xFF]
+    state = getattr(error, "sqlstate", None)
+    if state in _POSTGRESQL_ERRORS:
+        return _POSTGRESQL_ERRORS[state]
+    name = getattr(error, "sqlite_errorname", state)
+    return StoreError, f"the database reported {type(error).__name__} ({name})"
