@@ -314,6 +314,7 @@ version_episodes = Table(
     Column("episode_id", String(64), primary_key=True, comment="episodes.id; stays when it is forgotten."),
     _owner(),
     Column("revision", Integer, nullable=False, comment="Revision that was learnt."),
+    Column("part", String(8), nullable=False, comment="'learnt', or 'context' of what was."),
     Index(None, "namespace_id", "episode_id"),
     comment="The manifest: which episodes are in a version.",
 )
@@ -326,19 +327,28 @@ study_items = Table(
     Column("revision", Integer, nullable=False, comment="Revision that it was made from."),
     Column("run_id", String(64), nullable=False, comment="Run that made it."),
     Column("base", Text, nullable=False, comment="Fingerprint of the teacher."),
-    Column("kind", String(8), nullable=False, comment="'study' or 'exam' (never trained on)."),
+    Column("kind", String(8), nullable=False,
+           comment="'draft' (unanswered), 'study' or 'exam' (never trained on)."),
     Column("answer_group", Integer, nullable=False, comment="Number of its group within the episode."),
     Column("question", Text, nullable=False, comment="Question."),
     Column("answer", Text, nullable=False, comment="The teacher's answer."),
     Column("reversed", Boolean, nullable=False, server_default=text("false"), comment="A reversed question."),
     Column("known", Boolean, comment="The student answered it before training."),
     Column("gap", Float, comment="Nats per answer token between teacher and bare student."),
-    Column("targets_file", Text, comment="File of the targets, relative to the directory."),
-    Column("targets_row", Integer, comment="Its place in that file."),
+    Column("targets", LargeBinary, comment="Teacher's top-k log-probabilities, as safetensors."),
     Column("superseded_by", Integer, comment="study_items.pk whose answer replaces this one."),
     Index(None, "episode_pk", "kind"),
     Index(None, "namespace_id", "kind"),
     comment="Questions and answers made from episodes.",
+)
+
+study_context = Table(
+    "study_context", metadata,
+    Column("item_pk", Integer, primary_key=True, autoincrement=False, comment="study_items.pk."),
+    _episode(primary_key=True),
+    _owner(),
+    Index(None, "episode_pk"),
+    comment="Other episodes that the teacher saw when it answered an item; the item dies with any of them.",
 )
 
 exam_results = Table(
