@@ -28,7 +28,8 @@ VIEWS = {
     "version_overview": """
         SELECT n.user_id, n.agent_id, v.id, v.state, v.parent_id, v.run_id, v.base, v.created_at,
                v.promoted_at, v.retired_at, v.scores, v.reasons,
-               (SELECT count(*) FROM version_episodes x WHERE x.version_id = v.id) AS episodes,
+               (SELECT count(*) FROM version_episodes x WHERE x.version_id = v.id AND x.part = 'learnt')
+                   AS episodes,
                (SELECT count(*) FROM marks m WHERE m.version_id = v.id AND m.mark = 'slow') AS slow
         FROM versions v JOIN namespaces n ON n.id = v.namespace_id""",
     "namespace_overview": """

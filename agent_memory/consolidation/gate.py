@@ -1,0 +1,51 @@
+"""Gate: whether a candidate may be served, and if not, why.
+
+A pure comparison of scores with thresholds. An adapter with NaN, Inf, missing files or another base never
+comes here (`adapters.check`); what comes here can be loaded, and must have kept what the base and the
+parent could do.
+
+Scores are shares of 0 to 1 but for the two that say otherwise:
+
+    new, new_base                 exam items of new episodes right, by the candidate and by the bare base
+    retained, retained_parent     exam items of earlier episodes right, by the candidate and by its parent
+    reading, reading_base         questions with the episode in view right abstention                    of
+    the unknown-name questions that the base leaves unanswered, those still left so perplexity_rise
+    relative rise on examined anchors; 0.01 is one per cent anchor_kl                     nats per token,
+    base to candidate, on examined anchors
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from agent_memory.config import GateConfig
+from agent_memory.consolidation.select import LOST_RETENTION
+
+
+def reasons(scores: Mapping[str, float], *, config: GateConfig) -> list[str]:
+    """Why a candidate with these scores is rejected; empty when it may be promoted.
+
+    A score that is absent was not measured (a first run has no earlier episodes) and is not held against it.
+    """
+    found = [f"not finite: {name}" for name, value in scores.items() if not math.isfinite(value)]
+    if found:
+        return found
+
+    def lost(name: str, against: str) -> float:
+        return scores[against] - scores[name] if name in scores and against in scores else 0.0
+
+    checks = [
+        (LOST_RETENTION, lost("retained", "retained_parent"), config.max_retention_lost),
+        ("reading", lost("reading", "reading_base"), config.max_reading_lost),
+        ("abstention", config.min_abstention - scores.get("abstention", 1.0), 0.0),
+        ("perplexity", scores.get("perplexity_rise", 0.0), config.max_perplexity_rise),
+    ]
+    found = [
+        f"{name}: worse by {by:.3f}, allowed {allowed:.3f}" for name, by, allowed in checks if by > allowed
+    ]
+    if "new" in scores and scores["new"] - scores.get("new_base", 0.0) < config.min_gain:
+        found.append(
+            f"gain: {scores['new'] - scores.get('new_base', 0.0):.3f}, at least {config.min_gain:.3f}"
+        )
+    return found

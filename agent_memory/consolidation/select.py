@@ -1,0 +1,195 @@
+"""Select: what a run takes up.
+
+New are the trusted episodes that the version to start from does not hold in their present revision, oldest
+first, within a budget and, for sources that are not trusted by default, a cap per source. A run starts from
+the active version, unless something says that it must not: another base, a forget since, a rejection for
+lost retention, or `rebuild_every`. Then it starts from zero, and everything that a version has held is
+rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged episodes
+first.
+
+Not known here: models and files. Everything is read from SQL in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, or_, select
+
+from agent_memory.config import SelectConfig
+from agent_memory.store import tables
+
+#: Prefix of the reason with which the gate rejects a candidate that lost what the parent knew.
+LOST_RETENTION = "retention"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An episode that a run takes up; `part` is "new" or "rehearsal"."""
+
+    pk: int
+    id: str
+    revision: int
+    part: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run takes up, and the version that it starts from (None: from zero, for the reason given)."""
+
+    chosen: tuple[Chosen, ...]
+    parent: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def new(self) -> tuple[Chosen, ...]:
+        """The episodes that are taken up for the first time."""
+        return tuple(one for one in self.chosen if one.part == "new")
+
+
+def selection(
+    connection: Connection,
+    namespace_id: int,
+    *,
+    config: SelectConfig,
+    base: str,
+    trusted_sources: Sequence[str],
+    now: datetime,
+) -> Selection:
+    """What the next run of a namespace takes up; empty when nothing is new and nothing must be rebuilt."""
+    parent, why_zero = _parent(connection, namespace_id, base=base, config=config)
+    learnt = _manifest(connection, parent) if parent else {}
+    held_before = learnt if parent else _ever_held(connection, namespace_id, base=base)
+    new: list[Chosen] = []
+    rehearsal: list[Chosen] = []
+    per_source: Counter[str] = Counter()
+    capped = 0
+    for row in _trusted(connection, namespace_id, now=now):
+        if held_before.get(row.id) == row.revision:
+            rehearsal.append(Chosen(row.pk, row.id, row.revision, "rehearsal"))
+        elif row.source not in trusted_sources and per_source[row.source] >= config.max_per_source:
+            capped += 1
+        elif len(new) < config.max_episodes:
+            per_source[row.source] += 1
+            new.append(Chosen(row.pk, row.id, row.revision, "new"))
+    cap = config.max_per_source
+    notes = [f"{capped} episodes wait: their source has reached its cap of {cap}"] if capped else []
+    if why_zero and rehearsal:
+        notes.append(f"from zero: {why_zero}")
+    if not new and (parent or not rehearsal):
+        return Selection((), parent, tuple(notes))
+    return Selection((*rehearsal, *new), parent, tuple(notes))
+
+
+def _trusted(connection: Connection, namespace_id: int, *, now: datetime) -> Sequence[Any]:
+    """Trusted episodes that are not expired, in order of time."""
+    e = tables.episodes.c
+    return connection.execute(
+        select(e.pk, e.id, e.revision, e.source)
+        .where(
+            e.namespace_id == namespace_id,
+            e.trust == "trusted",
+            or_(e.expires_at.is_(None), e.expires_at > now),
+        )
+        .order_by(e.occurred_at, e.pk)
+    ).all()
+
+
+def _parent(
+    connection: Connection, namespace_id: int, *, base: str, config: SelectConfig
+) -> tuple[str | None, str | None]:
+    """The version to start from, or None and why."""
+    v = tables.versions.c
+    mine = select(v.id, v.base, v.created_at, v.parent_id).where(v.namespace_id == namespace_id)
+    active = connection.execute(mine.where(v.state == "active")).first()
+    if active is None:
+        return None, "no version is active"
+    if active.base != base:
+        return None, "the active version belongs to another base model"
+    if connection.execute(mine.where(v.state == "tainted", v.created_at >= active.created_at)).first():
+        return None, "an episode was forgotten since"
+    r = tables.runs.c
+    last = connection.execute(
+        select(r.outcome, r.reasons)
+        .where(r.namespace_id == namespace_id, r.outcome.in_(("promoted", "rejected")))
+        .order_by(r.started_at.desc())
+        .limit(1)
+    ).first()
+    if last and last.outcome == "rejected" and any(str(x).startswith(LOST_RETENTION) for x in last.reasons):
+        return None, "the last candidate was rejected for lost retention"
+    if config.rebuild_every and _continued(connection, active) >= config.rebuild_every:
+        return None, f"{config.rebuild_every} runs continued the last rebuild"
+    return str(active.id), None
+
+
+def _continued(connection: Connection, version: Any) -> int:
+    """How many versions lie between this one and the one that was trained from zero."""
+    v = tables.versions.c
+    count, parent = 0, version.parent_id
+    while parent is not None:
+        count += 1
+        parent = connection.execute(select(v.parent_id).where(v.id == parent)).scalar()
+    return count
+
+
+def _manifest(connection: Connection, version_id: str) -> dict[str, int]:
+    """Episode id -> revision, of what a version has learnt."""
+    m = tables.version_episodes.c
+    rows = connection.execute(
+        select(m.episode_id, m.revision).where(m.version_id == version_id, m.part == "learnt")
+    )
+    return {row.episode_id: row.revision for row in rows}
+
+
+def _ever_held(connection: Connection, namespace_id: int, *, base: str) -> dict[str, int]:
+    """Episode id -> newest revision that a promoted version of this base has held, clean or tainted."""
+    m, v = tables.version_episodes.c, tables.versions.c
+    rows = connection.execute(
+        select(m.episode_id, func.max(m.revision).label("revision"))
+        .join(tables.versions, v.id == m.version_id)
+        .where(m.namespace_id == namespace_id, m.part == "learnt", v.base == base, v.promoted_at.is_not(None))
+        .group_by(m.episode_id)
+    )
+    return {row.episode_id: row.revision for row in rows}
+
+
+def rehearsed_items(
+    connection: Connection, run_id: str, *, parent: str | None, most: int | None, seed: int
+) -> list[int]:
+    """The keys of the study items that a run rehearses, in order of need; `most` None takes all.
+
+    First the items of episodes that the parent failed in its exam, and of those the ones that an earlier
+    version had right (they were damaged); then the rest. Chance orders within each, so that every item
+    comes up in time.
+    """
+    i, r = tables.study_items.c, tables.run_episodes.c
+    now, before = tables.exam_results.alias("now"), tables.exam_results.alias("before")
+    wrong = exists().where(
+        now.c.version_id == parent, now.c.episode_pk == i.episode_pk, now.c.correct.is_(False)
+    )
+    damaged = wrong.where(
+        exists().where(
+            before.c.item_pk == now.c.item_pk, before.c.version_id != parent, before.c.correct.is_(True)
+        )
+    )
+    rows = connection.execute(
+        select(i.pk, wrong.label("weak"), damaged.label("damaged"))
+        .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
+        .where(
+            r.run_id == run_id,
+            r.part == "rehearsal",
+            i.kind == "study",
+            i.superseded_by.is_(None),
+            i.targets.is_not(None),
+            or_(i.known.is_(None), i.known.is_(False)),
+        )
+        .order_by(i.pk)
+    ).all()
+    rng = random.Random(seed)
+    ordered = sorted(rows, key=lambda row: (not row.damaged, not row.weak, rng.random()))
+    return [row.pk for row in ordered[:most]]

@@ -1,0 +1,325 @@
+"""Versions: which adapter is served, and how that changes. All in SQL; the files only follow.
+
+    candidate --promote--> active --promote of another, or rollback--> retired
+        |                     |
+        +--gate--> rejected   +--forget--> tainted (from any state, for good)
+
+A version's weights lie in `versions/<id>/` before its row exists, and its row is deleted never. So whatever
+instant a process dies at, the row that says `active` names a folder that is whole. `sweep` removes folders
+that no row wants.
+
+Promotion is one conditional update: it touches no row if an episode of the manifest has a tombstone or the
+run was cancelled, and the transaction that it is part of ends there. `erase` is this part's share of
+`forget`: in its transaction, items are deleted, versions tainted, the active pointer moved and runs
+cancelled.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, ColumnElement, delete, exists, insert, or_, select, update
+
+from agent_memory.errors import AdapterRefused, ConsolidationError, NotFound
+from agent_memory.store import tables
+from agent_memory.store.database import Database
+from agent_memory.types import Version
+
+TAINTED = "tainted: an episode in it was forgotten"
+
+
+class Superseded(ConsolidationError):
+    """A promotion found its candidate gone, its run cancelled or an episode of its manifest forgotten."""
+
+
+def folder(path: Path, version_id: str) -> Path:
+    """Where the weights of a version lie."""
+    return path / "versions" / version_id
+
+
+def run_folder(path: Path, run_id: str) -> Path:
+    """Where the artefacts of a run lie while it lasts."""
+    return path / "runs" / run_id
+
+
+def active(connection: Connection, namespace_id: int) -> Any | None:
+    """The row of the version that is served, or None for the bare base."""
+    v = tables.versions.c
+    found = connection.execute(
+        select(tables.versions).where(v.namespace_id == namespace_id, v.state == "active")
+    )
+    return found.first()
+
+
+def describe(connection: Connection, namespace_id: int) -> list[Version]:
+    """All versions of a namespace, newest first."""
+    v, m = tables.versions.c, tables.version_episodes.c
+    held: dict[str, list[str]] = {}
+    for row in connection.execute(
+        select(m.version_id, m.episode_id)
+        .where(m.namespace_id == namespace_id, m.part == "learnt")
+        .order_by(m.version_id, m.episode_id)
+    ):
+        held.setdefault(row.version_id, []).append(row.episode_id)
+    rows = connection.execute(
+        select(tables.versions)
+        .where(v.namespace_id == namespace_id)
+        .order_by(v.created_at.desc(), v.id.desc())
+    )
+    return [
+        Version(
+            id=row.id,
+            state=row.state,
+            parent_id=row.parent_id,
+            run_id=row.run_id,
+            created_at=row.created_at,
+            base=row.base,
+            episode_ids=tuple(held.get(row.id, ())),
+            scores=dict(row.scores),
+            reasons=tuple(row.reasons),
+        )
+        for row in rows
+    ]
+
+
+def register(
+    connection: Connection,
+    *,
+    namespace_id: int,
+    version_id: str,
+    run_id: str,
+    parent_id: str | None,
+    base: str,
+    learnt: Mapping[str, int],
+    context: Mapping[str, int],
+    now: datetime,
+) -> None:
+    """Writes a candidate and its manifest, once; `learnt` and `context` map episode ids to revisions."""
+    if connection.execute(select(tables.versions.c.id).where(tables.versions.c.id == version_id)).first():
+        return
+    connection.execute(
+        insert(tables.versions).values(
+            id=version_id,
+            namespace_id=namespace_id,
+            state="candidate",
+            parent_id=parent_id,
+            run_id=run_id,
+            base=base,
+            created_at=now,
+            scores={},
+            reasons=[],
+        )
+    )
+    rows = [
+        {
+            "version_id": version_id,
+            "namespace_id": namespace_id,
+            "episode_id": id_,
+            "revision": revision,
+            "part": part,
+        }
+        for part, held in (("learnt", learnt), ("context", context))
+        for id_, revision in held.items()
+        if part == "learnt" or id_ not in learnt
+    ]
+    if rows:
+        connection.execute(insert(tables.version_episodes), rows)
+
+
+def _clean() -> ColumnElement[bool]:
+    """That no episode of a version's manifest has a tombstone."""
+    m, t = tables.version_episodes.c, tables.tombstones.c
+    return ~exists().where(
+        m.version_id == tables.versions.c.id, t.namespace_id == m.namespace_id, t.episode_id == m.episode_id
+    )
+
+
+def promote(
+    connection: Connection, namespace_id: int, *, version_id: str, run_id: str, now: datetime
+) -> None:
+    """Makes a candidate the version that is served; what was served is retired.
+
+    Raises:
+        Superseded: the candidate is not there, its run was cancelled, or its manifest has a tombstone.
+    """
+    v = tables.versions.c
+    _retire(connection, namespace_id, now=now)
+    running = exists().where(tables.runs.c.id == run_id, tables.runs.c.state == "running")
+    touched = connection.execute(
+        update(tables.versions)
+        .where(v.id == version_id, v.namespace_id == namespace_id, v.state == "candidate", _clean(), running)
+        .values(state="active", promoted_at=now)
+    ).rowcount
+    if touched != 1:
+        raise Superseded(f"version {version_id} cannot be promoted: an episode in it was forgotten meanwhile")
+
+
+def reject(connection: Connection, *, version_id: str, reasons: Sequence[str]) -> None:
+    """Keeps a candidate from ever being served."""
+    v = tables.versions.c
+    connection.execute(
+        update(tables.versions)
+        .where(v.id == version_id, v.state == "candidate")
+        .values(state="rejected", reasons=list(reasons))
+    )
+
+
+def _retire(connection: Connection, namespace_id: int, *, now: datetime) -> None:
+    v = tables.versions.c
+    connection.execute(
+        update(tables.versions)
+        .where(v.namespace_id == namespace_id, v.state == "active")
+        .values(state="retired", retired_at=now)
+    )
+
+
+def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[str]]:
+    """Serves the newest earlier version that verifies, else the bare base.
+
+    Returns:
+        The id of the version now served (None: the bare base), and of each that was passed over why.
+
+    Raises:
+        NotFound: no version is active.
+    """
+    from agent_memory.consolidation import adapters
+
+    passed: list[str] = []
+    v = tables.versions.c
+    with database.write() as connection:
+        current = active(connection, namespace_id)
+        if current is None:
+            raise NotFound("no version is active: the bare base is served already")
+        earlier = connection.execute(
+            select(v.id, v.base)
+            .where(
+                v.namespace_id == namespace_id,
+                v.state == "retired",
+                v.created_at < current.created_at,
+                _clean(),
+            )
+            .order_by(v.created_at.desc(), v.id.desc())
+        ).all()
+        _retire(connection, namespace_id, now=database.now())
+        for row in earlier:
+            try:
+                adapters.check(folder(database.path, row.id), base=row.base)
+            except AdapterRefused as refused:
+                passed.append(f"{row.id}: {refused}")
+                continue
+            connection.execute(
+                update(tables.versions)
+                .where(v.id == row.id)
+                .values(state="active", promoted_at=database.now())
+            )
+            return str(row.id), passed
+    return None, passed
+
+
+def erase(connection: Connection, namespace_id: int, pks: Sequence[int], *, now: datetime) -> list[str]:
+    """This part's share of `forget`, in its transaction; returns the ids of the versions that it tainted.
+
+    Study and exam items of the episodes are deleted, and those for which the teacher saw one of them;
+    versions that hold one are tainted for good; the newest clean version is served, else the base; runs
+    that selected one are cancelled.
+    """
+    ids = _ids(connection, pks)
+    _erase_items(connection, pks)
+    _cancel_runs(connection, namespace_id, pks)
+    v, m = tables.versions.c, tables.version_episodes.c
+    holding = exists().where(m.version_id == v.id, m.episode_id.in_(ids), m.namespace_id == namespace_id)
+    hit = connection.execute(
+        select(v.id, v.state).where(v.namespace_id == namespace_id, v.state != "tainted", holding)
+    ).all()
+    if not hit:
+        return []
+    tainted = [row.id for row in hit]
+    connection.execute(
+        update(tables.versions)
+        .where(v.id.in_(tainted))
+        .values(state="tainted", reasons=[TAINTED], retired_at=now)
+    )
+    connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id.in_(tainted)))
+    if any(row.state == "active" for row in hit):
+        _serve_newest_clean(connection, namespace_id, now=now)
+    return tainted
+
+
+def _ids(connection: Connection, pks: Sequence[int]) -> list[str]:
+    e = tables.episodes.c
+    return [row.id for row in connection.execute(select(e.id).where(e.pk.in_(pks)))]
+
+
+def _erase_items(connection: Connection, pks: Sequence[int]) -> None:
+    """Deletes the items of these episodes, and those that were answered with one of them in view."""
+    i, c = tables.study_items.c, tables.study_context.c
+    seen = select(c.item_pk).where(c.episode_pk.in_(pks))
+    doomed = [
+        row.pk for row in connection.execute(select(i.pk).where(or_(i.episode_pk.in_(pks), i.pk.in_(seen))))
+    ]
+    x = tables.exam_results.c
+    for start in range(0, len(doomed), 500):
+        some = doomed[start : start + 500]
+        connection.execute(delete(tables.exam_results).where(x.item_pk.in_(some)))
+        connection.execute(delete(tables.study_context).where(c.item_pk.in_(some)))
+        connection.execute(
+            update(tables.study_items).where(i.superseded_by.in_(some)).values(superseded_by=None)
+        )
+        connection.execute(delete(tables.study_items).where(i.pk.in_(some)))
+    connection.execute(delete(tables.exam_results).where(x.episode_pk.in_(pks)))
+
+
+def _cancel_runs(connection: Connection, namespace_id: int, pks: Sequence[int]) -> None:
+    r, s = tables.runs.c, tables.run_episodes.c
+    selected = exists().where(s.run_id == r.id, s.episode_pk.in_(pks))
+    connection.execute(
+        update(tables.runs)
+        .where(r.namespace_id == namespace_id, r.state == "running", selected)
+        .values(state="cancelled", reasons=["an episode that it had selected was forgotten"])
+    )
+    connection.execute(delete(tables.run_episodes).where(s.episode_pk.in_(pks)))
+
+
+def _serve_newest_clean(connection: Connection, namespace_id: int, *, now: datetime) -> None:
+    v = tables.versions.c
+    newest = connection.execute(
+        select(v.id)
+        .where(v.namespace_id == namespace_id, v.state == "retired", _clean())
+        .order_by(v.created_at.desc(), v.id.desc())
+        .limit(1)
+    ).scalar()
+    if newest is not None:
+        connection.execute(
+            update(tables.versions).where(v.id == newest).values(state="active", promoted_at=now)
+        )
+
+
+def sweep(database: Database) -> list[str]:
+    """Removes folders that nothing wants: of tainted and rejected versions, of versions without a row and
+    of runs
+    that have ended. Returns the names of those that could not be removed yet.
+    """
+    v, r = tables.versions.c, tables.runs.c
+    with database.read() as connection:
+        kept = {
+            row.id
+            for row in connection.execute(select(v.id).where(v.state.in_(("candidate", "active", "retired"))))
+        }
+        running = {row.id for row in connection.execute(select(r.id).where(r.state == "running"))}
+        making = {version_of(run) for run in running}
+    left: list[str] = []
+    for parent, wanted in ((database.path / "versions", kept | making), (database.path / "runs", running)):
+        for child in sorted(parent.iterdir()) if parent.is_dir() else ():
+            if child.is_dir() and child.name not in wanted:
+                shutil.rmtree(child, ignore_errors=True)
+                left += [child.name] if child.exists() else []
+    return left
+
+
+def version_of(run_id: str) -> str:
+    """The id of the version that a run makes; fixed, so that a resumed run makes the same."""
+    return f"v-{run_id}"
