@@ -1087,11 +1087,11 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     _relation(
         "lesson", "condition", "action",
-        """when {s}, {v}
-        if {s}, {v}
-        {v} when {s}
-        {v} if {s}
-        whenever {s}, {v}
+        """when {s}, [please|always|you should|we should|] {v}
+        if {s}, [please|always|you should|we should|] {v}
+        [please|always|] {v} when {s}
+        [please|always|you must|] {v} if {s}
+        whenever {s}, [we|you should|] {v}
         [lesson learned|lesson]: when {s}, {v}
         as soon as {s}, {v}
         every time {s}, {v}""",

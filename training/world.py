@@ -125,7 +125,7 @@ _FORMS = {
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 #: Clauses that cannot follow "I heard that".
 _IMPERATIVE = re.compile(r"(get|give|keep|do|please|log|book|use|type|look|come|bring|offer|enter|press|call|lesson|if|"
-                         r"when|whenever|as soon|every time|restart|you can)\b")
+                         r"when|whenever|as soon|every time|restart|you can|always|you must|on|in|to)\b")
 _PERSON = re.compile(r"<([^<>/]*)/([^<>/]*)>")
 _STOP = set("a an the is was be been of in on at for to by with from as it its that this and or so up out do does did "
             "has have had can could will would should must may not no what which who whom whose where when how i you me "
@@ -549,3 +549,54 @@ def _marked(messages: Sequence[prompt.Message], skills: Sequence[str]) -> list[d
         {**m, "learn": m["role"] == "assistant", "skill": skills[i - offset] if i >= offset else ""}
         for i, m in enumerate(messages)
     ]
+
+
+# ---- recognising questions ---------------------------------------------------------------------------------------
+
+
+def matches(text: str, fact: Fact) -> str | None:
+    """The right answer, if `text` is a question about the fact in any frame of its relation; else None.
+
+    For judging written questions: it accepts every synonym, noun and wrapper of the world, seen or held out.
+    """
+    squeezed = re.sub(r"\s+", "", text.lower()).rstrip("?.!")
+    for reverse, answer in ((False, fact.answer), (True, fact.subject_answer)):
+        if _question_pattern(fact, reverse).fullmatch(squeezed):
+            return answer
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _question_pattern(fact: Fact, reverse: bool) -> re.Pattern[str]:
+    relation = fact.relation
+    if reverse:
+        frames = list(relation.who)
+    else:
+        nouns = [t.replace("{n}", n) for n in relation.nouns for t in (*ASK_NOUN, *KNOW_NOUN)]
+        frames = [*relation.asks, *relation.knows, *nouns]
+    cores = "|".join(_frame_pattern(frame, fact) for frame in frames) or r"(?!)"
+    heads, tails = zip(*(wrap.split("{}") for wrap in (*ASK_WRAPS, *KNOW_WRAPS)), strict=True)
+    head = "|".join(sorted({re.escape(_squeeze(h)) for h in heads}))
+    tail = "|".join(sorted({re.escape(_squeeze(t).rstrip("?.!")) for t in tails}))
+    return re.compile(f"(?:{head})(?:{cores})(?:{tail})")
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\s+", "", text.lower())
+
+
+def _frame_pattern(frame: str, fact: Fact) -> str:
+    form = 1 if fact.first else 0
+    slots = {"{s's}": "my" if fact.first else f"{fact.subject}'s", "{obj}": "me" if fact.first else fact.subject,
+             "{their}": "my" if fact.first else "their", "{s}": "I" if fact.first else fact.subject,
+             "{a v}": f"{'an' if fact.value[:1].lower() in 'aeiou' else 'a'} {fact.value}", "{v}": fact.value}  # fmt: skip
+    slots.update({slot: forms[form] for slot, forms in _FORMS.items()})
+    pattern = ""
+    for piece in re.split(r"(\{[^}]*\}|<[^>]*>|[\[\]|])", frame):
+        if piece in slots:
+            pattern += re.escape(_squeeze(slots[piece]))
+        elif piece.startswith("<"):
+            pattern += re.escape(_squeeze(piece[1:-1].split("/")[form]))
+        else:
+            pattern += {"[": "(?:", "]": ")", "|": "|"}.get(piece) or re.escape(_squeeze(piece))
+    return pattern
