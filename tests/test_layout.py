@@ -50,12 +50,15 @@ OWNERS = {
 HEAVY = {"torch", "transformers", "peft", "chromadb", "langchain", "langchain_core", "langgraph",
          "sqlalchemy", "alembic", "numpy", "apscheduler"}
 
+#: Files that list things, one after the other, and may be as long as the list.
+LISTS = ("tables.py", "relations.py", "pools.py")
+
 #: Words that do not belong in this repository, each with its reason.
 BANNED = {
     r"unittest\.mock|pytest_mock|monkeypatch\.setattr\(.*\bMock": "doubles live in agent_memory/testing.py",
     r"memory items?\b": "the word is episode",
     r"(?<![\w.])/work/": "no path of one machine",
-    r"\bimport pickle\b|pickle\.loads?\(|torch\.load\(": "no pickle; safetensors only",
+    r"\bimport pickle\b|pickle\.loads?\(|torch\.load\((?![^)]*weights_only=True)": "no pickle; safetensors only",
     r"trust_remote_code\s*=\s*True": "no remote code unless the user asks by name",
 }
 
@@ -177,7 +180,9 @@ def test_the_manager_keeps_its_surface(name: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_keeps_the_house_rules(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") < 400, "one idea to a file: split it"
+    if path.name not in LISTS:
+        limit = 400 if part_of(path) or path.parent == ROOT / "examples" else 650
+        assert text.count("\n") < limit, "one idea to a file: split it"
     assert ast.get_docstring(ast.parse(text)), "the module docstring is the essay"
     if path != Path(__file__):
         found = [f"{pattern}: {why}" for pattern, why in BANNED.items() if re.search(pattern, text)]
