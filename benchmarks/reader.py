@@ -220,7 +220,7 @@ def main() -> None:
         "rows": [{"measure": r.name, "share": r.share, "right": r.right, "asked": r.asked, "low": r.interval[0],
                   "high": r.interval[1], "bar": r.bar, "at_most": r.at_most, "met": r.met} for r in bench.rows],
         "seconds": round(time.perf_counter() - started, 1),
-        "parameters": told.get("parameters", 0),
+        "parameters": told.get("size", {}).get("parameters", 0),
         "training": f"{told.get('tokens', 0) / 1e6:.1f} million tokens in {told.get('minutes', 0):.0f} minutes",
         "bytes": sum(f.stat().st_size for f in args.model.iterdir()),
     }  # fmt: skip

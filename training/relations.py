@@ -976,8 +976,9 @@ RELATIONS: tuple[Relation, ...] = (
         {v} owns {s}
         the owner of {s} is {v}
         {s} is the property of {v}
-        {v} [brought|lent us|bought] {s}
-        {v} is the one {s} belongs to
+        {v} [brought|lent us|bought|left] {s}
+        {s} was [brought|lent|bought|left] by {v}
+        {v} is the [one|person] {s} belongs to
         give {s} back to {v}""",
         """[to whom|who] does {s} belong [to|]
         who owns {s}
@@ -988,7 +989,9 @@ RELATIONS: tuple[Relation, ...] = (
         """who owns {s}
         who {s} belongs to
         who the owner of {s} is""",
-        """owner""",
+        """owner
+        rightful owner
+        holder""",
         """what belongs to {v}
         what does {v} own
         what did {v} [bring|lend us|buy]""",
