@@ -15,7 +15,7 @@ advisory lock gives the same order. A read is one snapshot.
 
 Deleted pages are overwritten (`secure_delete`), temporary tables stay in memory, and parameters never
 appear in errors: what is forgotten must not live on in a corner. Errors of the driver become ours in
-`translated`.
+`failures.py`.
 
 What it does not know: episodes, scopes, vectors. It does not protect against a network file system.
 """
@@ -23,6 +23,7 @@ What it does not know: episodes, scopes, vectors. It does not protect against a 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 import threading
@@ -36,12 +37,13 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from agent_memory.config import StoreConfig
-from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreFull, StoreReadOnly
+from agent_memory.durable import write_file
+from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreReadOnly
 from agent_memory.store import tables
+from agent_memory.store.failures import translated
 
 FILE = "memory.sqlite3"
 DIRECTORY_ID = "directory-id"
@@ -50,6 +52,11 @@ HEAD = "0001"  # the newest migration; a test compares it with the folder
 _ADVISORY_LOCK = 0x6167_6D65  # "agme": chosen, so that it collides with nobody's small numbers
 
 Clock = Callable[[], datetime]
+
+
+def dump_json(value: Any) -> str:
+    """JSON as it stands in the database: compact, and legible in any script."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def utc_now() -> datetime:
@@ -109,7 +116,7 @@ class Database:
         with translated(), self._reading.begin() as connection:
             yield connection
 
-    def truncate_log(self) -> bool:
+    def truncate_log(self, *, patience_seconds: float = 0.2) -> bool:
         """Whether the write-ahead log could be emptied, so that nothing deleted stays in it.
 
         False while another connection, of any process, still reads an older snapshot. True on PostgreSQL.
@@ -117,11 +124,13 @@ class Database:
         self._check()
         if not self.is_sqlite:
             return True
-        with self._turn, translated():
+        if self.read_only:
+            return False
+        with self._turn, translated(), _in_turn(self.path):
             connection = self.engine.raw_connection()
             try:
                 # A reader may hold it for long; the caller retries later, so it is not waited for.
-                connection.cursor().execute("PRAGMA busy_timeout=200")
+                connection.cursor().execute(f"PRAGMA busy_timeout={round(patience_seconds * 1000)}")
                 busy, left, done = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 return bool(busy == 0 and left == done)
             finally:
@@ -231,6 +240,7 @@ def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Eng
             f"cache_size=-{settings.page_cache_mib * 1024}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function("agent_memory_lower", 1, _lower, deterministic=True)
         return connection
 
     engine = create_engine(
@@ -240,9 +250,15 @@ def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Eng
         pool_size=8,
         max_overflow=-1,
         hide_parameters=True,
+        json_serializer=dump_json,
     )
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _lower(value: Any) -> Any:
+    """Lower case in any script; SQLite's own knows ASCII only."""
+    return value.lower() if isinstance(value, str) else value
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -256,7 +272,14 @@ def _postgresql_engine(url: str) -> Engine:
         raise InvalidInput("database_url is for PostgreSQL (postgresql://...); SQLite needs only the path")
     if target.drivername == "postgresql":
         target = target.set(drivername="postgresql+psycopg")
-    engine = create_engine(target, pool_size=8, max_overflow=-1, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(
+        target,
+        pool_size=8,
+        max_overflow=-1,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=dump_json,
+    )
     event.listen(engine, "connect", _prepare_postgresql, insert=True)
     event.listen(engine, "begin", _begin_postgresql)
     return engine
@@ -343,24 +366,6 @@ def _bind_directory(database: Database) -> None:
         )
 
 
-# ---------------------------------------------------------------------- seams
-
-
-def write_file(file: Path, content: bytes) -> None:
-    """Puts a whole file in place, or nothing: written beside, synced, renamed, and the folder synced."""
-    beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    with beside.open("wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    beside.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 @contextmanager
 def _in_turn(path: Path) -> Iterator[None]:
     """Waits among the writers of all processes; the kernel lets go when a holder dies."""
@@ -370,51 +375,3 @@ def _in_turn(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-#: SQLite's primary result codes, and what they are to a caller.
-_SQLITE_ERRORS: dict[int, tuple[type[StoreError], str]] = {
-    sqlite3.SQLITE_FULL: (StoreFull, "no space is left; nothing was written: free some and retry"),
-    sqlite3.SQLITE_READONLY: (StoreReadOnly, "writes are refused: check owner and mode of the directory"),
-    sqlite3.SQLITE_CORRUPT: (StoreCorrupt, "the database file is damaged: restore it from a backup"),
-    sqlite3.SQLITE_NOTADB: (StoreCorrupt, "the database file is not a database: restore it from a backup"),
-    sqlite3.SQLITE_BUSY: (StoreError, "another process held the database for too long: retry"),
-    sqlite3.SQLITE_CANTOPEN: (StoreError, "the file cannot be opened: check owner and mode of the directory"),
-    sqlite3.SQLITE_IOERR: (StoreError, "the disk reported an error; the write was not acknowledged"),
-}
-#: PostgreSQL's SQLSTATE, the same.
-_POSTGRESQL_ERRORS: dict[str, tuple[type[StoreError], str]] = {
-    "53100": (StoreFull, "no space is left; nothing was written: free some and retry"),
-    "25006": (StoreReadOnly, "the database refuses writes"),
-    "XX001": (StoreCorrupt, "the database is damaged: restore it from a backup"),
-}
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turns the driver's errors into ours, with the cause kept.
-
-    Raises:
-        StoreError: or one of its children, by what the driver reported.
-    """
-    try:
-        yield
-    except DBAPIError as error:
-        kind, message = _meaning(error.orig)
-        raise kind(message) from error
-    except sqlite3.Error as error:
-        kind, message = _meaning(error)
-        raise kind(message) from error
-    except SQLAlchemyError as error:
-        raise StoreError(f"the database layer failed: {type(error).__name__}") from error
-
-
-def _meaning(error: BaseException | None) -> tuple[type[StoreError], str]:
-    code = getattr(error, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _SQLITE_ERRORS:
-        return _SQLITE_ERRORS[code & 0xFF]
-    state = getattr(error, "sqlstate", None)
-    if state in _POSTGRESQL_ERRORS:
-        return _POSTGRESQL_ERRORS[state]
-    name = getattr(error, "sqlite_errorname", state)
-    return StoreError, f"the database reported {type(error).__name__} ({name})"
