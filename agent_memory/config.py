@@ -118,6 +118,24 @@ class ConsolidationConfig(Section):
     gate: GateConfig = GateConfig()
 
 
+class IndexConfig(Section):
+    """The vector index beside the record."""
+
+    index_from: int = Field(default=5000, ge=1)
+    """Episodes of a namespace from which it has a Chroma index; below, all vectors are compared. At 5,000
+    both take about 10 ms (`benchmarks/search.py`), and comparing all is exact and needs no upkeep."""
+    batch: int = Field(default=1000, ge=1, le=5000)
+    """Vectors written to the index at once; Chroma takes 5,461 at most."""
+    drain_from: int = Field(default=500, ge=1)
+    """Waiting vectors at which they are written; fewer are compared exactly with each query."""
+    reopen_from: int = Field(default=2000, ge=1)
+    """Vectors that an open index has not seen, at which it is closed and opened anew."""
+    max_open: int = Field(default=8, ge=1)
+    """Indexes that are open at once; the one unused longest is closed."""
+    close_seconds: float = Field(default=5.0, ge=0)
+    """Longest time that `close()` waits for waiting vectors to be written."""
+
+
 class ModelConfig(Section):
     """The base model, and how it is run."""
 
@@ -140,6 +158,37 @@ class PromptConfig(Section):
     """End of the system message, or before the last user message (for models that ignore system text)."""
     budget_tokens: int = Field(default=700, ge=16)
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
+
+
+class SearchConfig(Section):
+    """How episodes are found and ranked; chosen on LoCoMo, leaving one conversation out, see
+    `benchmarks/retrieval.py`."""
+
+    candidates: int = Field(default=200, ge=10, le=5000)
+    """Best episodes taken from the words and from the vectors each; a larger `k` raises it."""
+    vector_weight: float = Field(default=1.0, ge=0)
+    """Weight of the standardised vector score beside the lexical one; 0 leaves the words alone."""
+    neighbour_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of its score that a found message gives to the next and the one before in its session."""
+    neighbour_decay: float = Field(default=0.5, ge=0, le=1)
+    """What is left of that share with each step further."""
+    neighbour_reach: int = Field(default=3, ge=0, le=10)
+    """Furthest step; 0 turns neighbours off."""
+    recency_weight: float = Field(default=0.0, ge=0)
+    """Points for an episode of now, in standard deviations of the scores; 0: time does not count, which is
+    best where questions reach back over the whole history."""
+    recency_half_life_days: float = Field(default=30.0, gt=0)
+    """Age at which half of those points is left (chosen)."""
+    bm25_k1: float = Field(default=0.9, ge=0)
+    """How much repetition of a term counts."""
+    bm25_b: float = Field(default=0.4, ge=0, le=1)
+    """How much long texts are discounted."""
+    postings: int = Field(default=30_000, ge=100)
+    """Most postings read for one query; terms beyond are counted for candidates only. Bounds the latency."""
+    query_terms: int = Field(default=48, ge=1)
+    """Most distinct terms of a query that are looked up."""
+    max_k: int = Field(default=1000, ge=1)
+    """Largest `k`."""
 
 
 class StoreConfig(Section):
@@ -175,7 +224,9 @@ class Config(Section):
     """All sections."""
 
     consolidation: ConsolidationConfig = ConsolidationConfig()
+    index: IndexConfig = IndexConfig()
     model: ModelConfig = ModelConfig()
     prompt: PromptConfig = PromptConfig()
+    search: SearchConfig = SearchConfig()
     store: StoreConfig = StoreConfig()
     trust: TrustConfig = TrustConfig()

@@ -175,6 +175,7 @@ postings = Table(
     Column("term", Text, primary_key=True, comment="A stem."),
     _episode(primary_key=True),
     Column("frequency", Integer, nullable=False, comment="How often the term stands in the text."),
+    Column("length", Integer, nullable=False, comment="Number of terms in the text, for BM25."),
     comment="Which terms stand in which episode; what BM25 reads.", sqlite_with_rowid=False,
 )
 
@@ -183,6 +184,7 @@ lexical_lengths = Table(
     _owner(),
     _episode(primary_key=True),
     Column("length", Integer, nullable=False, comment="Number of terms in the text."),
+    Column("terms", Text, nullable=False, comment="The terms, each once, by which its postings are found."),
     comment="Length of each episode in terms.",
 )
 
