@@ -6,6 +6,7 @@ Each is small, deterministic and offline, and shows what it was given.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -86,3 +87,46 @@ def _json(arguments: dict[str, Any]) -> str:
     import json
 
     return json.dumps(arguments)
+
+
+#: Bytes that the tiny model reads, then its special tokens.
+_TINY_SPECIAL = ("<bos>", "<end>", "<system>", "<user>", "<assistant>")
+_TINY_TEMPLATE = (
+    "<bos>{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tiny_model(folder: Path, *, seed: int = 0, template: str | None = _TINY_TEMPLATE, **changes: Any) -> Path:
+    """Writes a two-layer Llama of random weights that reads bytes, as a Hugging Face folder; returns it.
+
+    It says nothing sensible, but takes the same path as any model: chat template, LoRA, saving, loading.
+    `changes` go to its `LlamaConfig`; the same seed gives the same bytes.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: i for i, piece in enumerate([*alphabet, *_TINY_SPECIAL])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<bos>", eos_token="<end>",  # noqa: S106 (a token of text, no secret)
+        additional_special_tokens=list(_TINY_SPECIAL[2:]), model_max_length=1024,
+    )
+    fast.chat_template = template
+    settings = {
+        "vocab_size": len(vocabulary), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,
+        "tie_word_embeddings": True, "bos_token_id": vocabulary["<bos>"], "eos_token_id": vocabulary["<end>"],
+        "initializer_range": 0.2, **changes,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(LlamaConfig(**settings))
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder

@@ -1,33 +1,38 @@
 """Targets: the teacher's top-k log-probabilities for every answer token, computed once and kept.
 
-The teacher is the bare base with the episode in context; it never changes, so its distribution over each answer
-token is a constant of the run. Only the k most probable tokens are kept; what they leave over is one tail bucket
-(see `loss.py`). All questions about one episode share that episode's prefix, which is computed once
-(`models/packing.py`). Anchors are items too: their teacher prompt is the student prompt itself.
+The teacher is the bare base with the episode in context; it never changes, so its distribution over each
+answer token is a constant of the run. Only the k most probable tokens are kept; what they leave over is one
+tail bucket (see `loss.py`). All questions about one episode share that episode's prefix, which is computed
+once (`models/packing.py`). Anchors are items too: their teacher prompt is the student prompt itself.
 
 Not known here: where questions come from, which items are trained, and where files lie.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as save_safetensors
 
-    from agent_memory.models.local import LocalModel
+from agent_memory.consolidation.loss import topk_kl
+from agent_memory.durable import write_file
+from agent_memory.errors import InvalidInput, StoreCorrupt
+from agent_memory.models.local import HEAD_CHUNK, LocalModel
+from agent_memory.models.packing import Span
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing to learn: after `student`, say `answer` as the base does after `teacher`.
 
-    `key` is unique within one call and names the item's row in `Targets`. `answer` holds the teacher's own token
-    ids, its end-of-turn token included. `begins` is the share of the run (0 to 1) after which the item joins in.
-    An anchor has `teacher == student`.
+    `key` is unique within one call and names the item's rows in `Targets`. `answer` holds the teacher's own
+    token ids, its end token included. `begins` is the share of the run (0 to 1) after which the item joins
+    in. An anchor has `teacher == student`.
     """
 
     key: str
@@ -36,13 +41,22 @@ class Item:
     answer: tuple[int, ...]
     begins: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (self.teacher and self.student and self.answer):
+            raise InvalidInput("an item needs a prompt for teacher and student, and an answer")
+
+    @property
+    def student_span(self) -> Span:
+        """What the student reads, and from where on it is judged."""
+        return Span((*self.student, *self.answer), len(self.student))
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
     """Top-k targets of many items, row after row; item i owns rows `offsets[i]:offsets[i + 1]`.
 
-    `indices` is (T, k) int32 and `log_probs` is (T, k) float32, where T counts answer tokens over all items and
-    each row is in falling order of probability.
+    `offsets` is (N + 1,) int64, `indices` is (T, k) int32 and `log_probs` is (T, k) float32, where T counts
+    answer tokens over all items and each row is in falling order of probability.
     """
 
     keys: tuple[str, ...]
@@ -56,44 +70,117 @@ class Targets:
         Raises:
             KeyError: an item is not here.
         """
-        raise NotImplementedError
+        place = {key: i for i, key in enumerate(self.keys)}
+        bounds = self.offsets.tolist()
+        ranges = [(bounds[place[key]], bounds[place[key] + 1]) for key in keys]
+        rows = torch.tensor([row for first, end in ranges for row in range(first, end)], dtype=torch.long)
+        return Targets(
+            tuple(keys), _offsets([end - first for first, end in ranges]),
+            self.indices[rows], self.log_probs[rows],
+        )
 
 
 def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Targets:
     """The bare base's top-k log-probabilities after `item.teacher`, for every token of `item.answer`.
 
-    Wears nothing while it computes; k is at most the vocabulary's size.
+    Wears nothing while it computes; k is at most the vocabulary's size. Items that ask and answer the same
+    (one question in several shapes) are computed once.
     """
-    raise NotImplementedError
+    spans = list(dict.fromkeys(Span((*item.teacher, *item.answer), len(item.teacher)) for item in items))
+    found: dict[Span, tuple[torch.Tensor, torch.Tensor]] = {}
+    with model.wearing(None), torch.no_grad():
+        for batch in model.batches(spans):
+            log_probs, indices = [], []
+            for logits in model.logits(batch):
+                best = logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]), dim=-1)  # (N, k)
+                log_probs.append(best.values.cpu())
+                indices.append(best.indices.int().cpu())
+            sizes = [spans[member].predicted for member in batch.members]
+            parts = zip(torch.cat(indices).split(sizes), torch.cat(log_probs).split(sizes), strict=True)
+            found.update((spans[m], part) for m, part in zip(batch.members, parts, strict=True))
+    rows = [found[Span((*item.teacher, *item.answer), len(item.teacher))] for item in items]
+    if not rows:
+        return _empty(top_k)
+    return Targets(
+        tuple(item.key for item in items), _offsets([len(indices) for indices, _ in rows]),
+        torch.cat([indices for indices, _ in rows]), torch.cat([log_probs for _, log_probs in rows]),
+    )
 
 
 def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> list[float]:
     """KL from targets to the model as it is worn now, after `item.student`: nats per answer token, per item.
 
-    Call it inside `model.wearing(...)`. It is the surprise of an item, the teacher-student gap of a preview and
-    the drift on anchors.
+    Call it inside `model.wearing(...)`. It is the surprise of an item, the teacher-student gap of a preview
+    and the drift on anchors.
     """
-    raise NotImplementedError
+    spans = [item.student_span for item in items]
+    bounds = targets.pick([item.key for item in items]).offsets.tolist()
+    ordered = targets.pick([item.key for item in items])
+    result = [0.0] * len(items)
+    with torch.no_grad():
+        for batch in model.batches(spans):
+            rows = torch.cat([torch.arange(bounds[m], bounds[m + 1]) for m in batch.members])
+            parts = zip(model.logits(batch), rows.split(HEAD_CHUNK), strict=True)
+            losses = torch.cat([
+                topk_kl(
+                    logits, ordered.indices[part].to(logits.device), ordered.log_probs[part].to(logits.device)
+                ).loss for logits, part in parts
+            ])
+            sizes = [spans[member].predicted for member in batch.members]
+            for member, loss in zip(batch.members, losses.split(sizes), strict=True):
+                result[member] = float(loss.mean())
+    return result
 
 
 def merge(parts: Sequence[Targets]) -> Targets:
     """All parts as one, in order; all must have the same k.
 
     Raises:
-        ValueError: the parts differ in k, or two share a key.
+        ValueError: there are none, they differ in k, or two share a key.
     """
-    raise NotImplementedError
+    keys = tuple(key for part in parts for key in part.keys)
+    widths = {part.indices.shape[1] for part in parts}
+    if len(widths) != 1 or len(set(keys)) != len(keys):
+        raise ValueError("targets to merge must have one k and no key in common")
+    sizes = [int(size) for part in parts for size in part.offsets.diff()]
+    return Targets(
+        keys, _offsets(sizes),
+        torch.cat([part.indices for part in parts]), torch.cat([part.log_probs for part in parts]),
+    )
 
 
 def save(path: Path, targets: Targets) -> None:
     """Writes one safetensors file atomically: beside, fsync, rename, fsync of the folder."""
-    raise NotImplementedError
+    tensors = {
+        "offsets": targets.offsets.contiguous(),
+        "indices": targets.indices.contiguous(),
+        "log_probs": targets.log_probs.contiguous(),
+    }
+    write_file(path, save_safetensors(tensors, metadata={"keys": json.dumps(targets.keys)}))
 
 
 def load(path: Path) -> Targets:
     """What `save` wrote.
 
     Raises:
-        StoreCorrupt: the file is not what `save` writes.
+        StoreCorrupt: the file is missing, or is not what `save` writes.
     """
-    raise NotImplementedError
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = tuple(json.loads(file.metadata()["keys"]))
+            offsets, indices, log_probs = (
+                file.get_tensor(name) for name in ("offsets", "indices", "log_probs")
+            )
+    except Exception as error:  # the seam to safetensors, which raises its own kinds
+        raise StoreCorrupt(f"{path} holds no targets; delete it, and they are computed again") from error
+    if len(offsets) != len(keys) + 1 or not len(indices) == len(log_probs) == int(offsets[-1]):
+        raise StoreCorrupt(f"{path} is inconsistent; delete it, and its targets are computed again")
+    return Targets(keys, offsets, indices, log_probs)
+
+
+def _offsets(sizes: Sequence[int]) -> torch.Tensor:
+    return torch.tensor([0, *sizes], dtype=torch.long).cumsum(0)
+
+
+def _empty(top_k: int) -> Targets:
+    return Targets((), _offsets([]), torch.zeros(0, top_k, dtype=torch.int32), torch.zeros(0, top_k))

@@ -1,4 +1,15 @@
-"""One base model in memory, and versions worn on it."""
+"""One base model in memory, the versions that it wears, and what it says then.
+
+A `LocalModel` holds a causal LM and its tokenizer once. Teacher, student and every version are the same
+weights with another adapter on, or none; `wearing` changes that, under a lock that goes to threads in the
+order in which they asked. Everything that computes is called inside `wearing`, so that what is worn is
+never a matter of luck:
+
+    with model.wearing(version):
+        answers = model.generate([model.prompt_ids(messages)], max_new_tokens=32)
+
+Not known here: episodes, questions, SQL, where versions come from.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +18,127 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agent_memory.config import ModelConfig
+from agent_memory.errors import InvalidInput, ModelError
+from agent_memory.models import generation, loading
+from agent_memory.models.chat import ChatFormat
+from agent_memory.models.forms import choose_form, finish_logits
+from agent_memory.models.lock import FairLock
+from agent_memory.models.packing import Batch, Span, batches
+from agent_memory.models.worn import Draft, Worn
+
+#: Positions whose logits exist at once; 1024 x a vocabulary of 150,000 in float32 is 0.6 GB (chosen).
+HEAD_CHUNK = 1024
 
 
 class LocalModel:
-    """A causal LM with its tokenizer. What it says depends on what it wears; see `wearing`."""
+    """A causal LM with its tokenizer; what it says depends on what it wears.
 
-    name: str
-    fingerprint: str
-    """64 hexadecimal digits over the base's weights, config and tokenizer files."""
-    window: int
-    """Most tokens of prompt and answer together."""
-    notes: tuple[str, ...]
-    """Fallbacks in use, for the report: no system role, no chat template, ..."""
+    Attributes:
+        name: the folder or name that was asked for, "reader" for the bundled one.
+        fingerprint: 64 hexadecimal digits over the base's weights, configuration and tokenizer files.
+        folder: where those files are.
+        window: most tokens of prompt and answer together.
+        device: "cpu" or a CUDA device.
+        notes: fallbacks in use, for the report (no system role, no chat template, no packing).
+        worn: the adapters on the base; for `distill` only, inside `wearing`.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, *, name: str, folder: Path, config: ModelConfig) -> None:
+        """Use `open`."""
+        self.name = name
+        self.folder = folder
+        self.fingerprint = loading.fingerprint(folder)
+        self.window = loading.window_of(network, tokenizer)
+        self.device = str(network.device)
+        self.worn = Worn(network, base=self.fingerprint, name=name)
+        self._network = network
+        self._tokenizer = tokenizer
+        self._config = config
+        self._lock = FairLock()
+        self._chat = ChatFormat(tokenizer)
+        self._ends = self._chat.end_ids(_configured_ends(network))
+        with self._lock:
+            self.form, form_notes = choose_form(self)
+        self.notes = self._chat.notes + form_notes
 
     @classmethod
     def open(
-        cls, name_or_path: str | Path | None = None, *, device: str | None = None, config: ModelConfig | None = None
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        device: str | None = None,
+        config: ModelConfig | None = None,
     ) -> LocalModel:
         """Loads a base: a folder, a name in the local Hugging Face cache, or (None) the bundled reader.
+
+        Arguments given here win over those in `config`.
 
         Raises:
             ModelError: not there, altered, no safetensors, or no causal LM.
         """
-        raise NotImplementedError
+        config = config or ModelConfig()
+        wanted = name_or_path if name_or_path is not None else config.name
+        folder = loading.folder_of(wanted, allow_download=config.allow_download)
+        where = loading.device_of(device or config.device, bundled=wanted is None)
+        network, tokenizer = loading.load(folder, device=where)
+        return cls(network, tokenizer, name=str(wanted or "reader"), folder=folder, config=config)
+
+    # -- text and tokens
 
     def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """The token ids of the conversation up to where the assistant's answer begins."""
-        raise NotImplementedError
+        """The token ids of the conversation up to where the assistant's answer begins.
+
+        Raises:
+            ModelError: the model's chat template refuses the conversation.
+        """
+        return self._chat.ids(messages)
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens of plain text, without any special token."""
-        raise NotImplementedError
+        return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of answer ids, special tokens left out, outer white space stripped."""
-        raise NotImplementedError
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return self._ends
+
+    # -- what is worn
 
     @contextmanager
-    def wearing(self, adapter: Path | None, *, training: bool = False) -> Iterator[Any]:
-        """Holds the model lock (fair, reentrant) with this adapter worn, None for the bare base.
+    def wearing(self, adapter: Path | Draft | None, *, training: bool = False) -> Iterator[Any]:
+        """Holds the model lock with this adapter worn, None for the bare base; yields the network.
 
-        The one place that touches adapter state, train/eval mode and the lock. The adapter is checked before its
-        first use. `generate`, `log_probs` and `targets.divergence` are called inside.
+        The one place that touches adapter state and the lock. The lock is reentrant and fair; an inner
+        `wearing` gives back what the outer one wore. The network stays in eval mode even with
+        `training=True`, which only lets gradients flow: dropout in the student would be noise that its
+        teacher does not have. A saved adapter is checked before its first use.
 
         Raises:
             AdapterRefused: the adapter failed its checks.
         """
-        raise NotImplementedError
-        yield
+        with self._lock:
+            before = self._wears
+            self._wear(adapter)
+            try:
+                with torch.set_grad_enabled(training):
+                    yield self._network
+            finally:
+                self._wear(before)
+
+    _wears: Path | Draft | None = None
+
+    def _wear(self, adapter: Path | Draft | None) -> None:
+        self.worn.put_on(adapter)
+        self._wears = adapter
+
+    # -- computing, inside `wearing`
 
     def generate(
         self,
@@ -66,16 +149,92 @@ class LocalModel:
         top_p: float = 1.0,
         seed: int = 0,
     ) -> list[list[int]]:
-        """Answers to all prompts, in their order; each ends with the end-of-turn token unless it ran out of room.
+        """Answers in the order of the prompts; each ends with its end token unless it ran out of room.
 
-        Greedy at temperature 0; else sampled, the same for the same seed and prompts. Prompts that share a prefix
-        pay for it once. Call it inside `wearing`.
+        Greedy at temperature 0; else sampled, the same for the same seed and prompts. Prompts that share a
+        prefix pay for it once.
 
         Raises:
-            InvalidInput: a prompt is empty or leaves no room in the window.
+            InvalidInput: a prompt is empty or leaves no room for the answer in the window.
         """
-        raise NotImplementedError
+        self._inside()
+        for prompt in prompts:
+            if not 0 < len(prompt) <= self.window - max_new_tokens:
+                raise InvalidInput(
+                    f"a prompt of {len(prompt)} tokens with {max_new_tokens} of answer does not fit the "
+                    f"window of {self.window} tokens"
+                )
+        return generation.generate(
+            self,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            ends=self._ends,
+            sampling=generation.Sampling(temperature, top_p, seed),
+            batch_size=self._config.batch_size,
+            share=self.form == "shared",
+        )
 
-    def log_probs(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[list[float]]:
-        """The log-probability of each token of each answer after its prompt, in nats. Call it inside `wearing`."""
-        raise NotImplementedError
+    @torch.no_grad()
+    def log_probs(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """The log-probability of each token of each answer after its prompt, in nats."""
+        self._inside()
+        spans = [Span((*p, *a), len(p)) for p, a in zip(prompts, answers, strict=True)]
+        result: list[list[float]] = [[] for _ in spans]
+        for batch in self.batches(spans):
+            wanted = torch.tensor([t for m in batch.members for t in answers[m]], device=self.device)
+            rows = []
+            for logits, part in zip(self.logits(batch), wanted.split(HEAD_CHUNK), strict=True):
+                rows += logits.log_softmax(-1).gather(1, part[:, None])[:, 0].tolist()
+            for m in batch.members:
+                result[m], rows = rows[: len(answers[m])], rows[len(answers[m]) :]
+        return result
+
+    def batches(self, spans: Sequence[Span], *, forward_tokens: int | None = None) -> list[Batch]:
+        """The spans in packed batches, in the form that this model computes rightly.
+
+        Raises:
+            InvalidInput: a span is longer than the window, or predicts from nothing.
+        """
+        for span in spans:
+            if not 0 < span.start <= len(span.ids) <= self.window:
+                raise InvalidInput(f"{len(span.ids)} tokens do not fit the window of {self.window}")
+        limit = forward_tokens or self._config.forward_tokens
+        return batches(spans, form=self.form, forward_tokens=limit, device=self.device)
+
+    def hidden(self, batch: Batch) -> torch.Tensor:
+        """(N, D): the last hidden states before each predicted token of the batch."""
+        self._inside()
+        states = self._network.get_decoder()(
+            input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
+        ).last_hidden_state  # (B, L, D)
+        return states.flatten(0, 1).index_select(0, batch.at)
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Float32 logits (N, V) of hidden states (N, D)."""
+        return finish_logits(self._network.get_output_embeddings()(hidden).float(), self._network.config)
+
+    def logits(self, batch: Batch) -> Iterator[torch.Tensor]:
+        """The logits before each predicted token, in chunks of at most `HEAD_CHUNK` positions."""
+        for part in self.hidden(batch).split(HEAD_CHUNK):
+            yield self.head(part)
+
+    def step(
+        self, ids: torch.Tensor, *, positions: torch.Tensor, mask: torch.Tensor, cache: Any
+    ) -> tuple[torch.Tensor, Any]:
+        """Hidden states (B, L, D) of new tokens (B, L) after what `cache` holds, and the cache with them."""
+        out = self._network.get_decoder()(
+            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+        )
+        return out.last_hidden_state, out.past_key_values
+
+    def _inside(self) -> None:
+        if not self._lock.held:
+            raise ModelError("call this inside `with model.wearing(...)`")
+
+
+def _configured_ends(network: Any) -> list[int]:
+    """The end tokens of the generation config: none, one or several."""
+    ends = getattr(network.generation_config, "eos_token_id", None)
+    return [] if ends is None else [int(ends)] if isinstance(ends, int) else [int(end) for end in ends]

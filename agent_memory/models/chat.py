@@ -1,0 +1,81 @@
+"""From messages to prompt tokens, for models with a chat template, with half of one, or with none.
+
+What a template lacks is made up here and named, so that a report can say it:
+
+- no system role (the template raises, or leaves the text out): the system text opens the first user message;
+- no template: `User:` and `Assistant:` lines, and the answer ends where its line ends.
+
+Thinking is switched off where the template knows the switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent_memory.errors import ModelError
+from agent_memory.prompt import fold_system
+
+NO_TEMPLATE = "the model has no chat template: plain User/Assistant lines are used"
+NO_SYSTEM = "the chat template has no system role: system text opens the first user message"
+
+#: Stands for any system text when a template is tried out.
+_PROBE = "zqxj"
+
+
+class ChatFormat:
+    """How conversations are written for one tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._plain = not tokenizer.chat_template
+        self._fold = False
+        self.notes: tuple[str, ...] = (NO_TEMPLATE,) if self._plain else ()
+        if not self._plain and not self._keeps_system():
+            self._fold = True
+            self.notes = (NO_SYSTEM,)
+
+    def ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """The tokens of the conversation up to where the assistant's answer begins.
+
+        Raises:
+            ModelError: the template refuses the conversation.
+        """
+        turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+        if self._plain:
+            return [int(i) for i in self._tokenizer(plain_text(turns))["input_ids"]]
+        try:
+            ids = self._render(fold_system(turns) if self._fold else turns, tokenize=True)
+        except Exception as error:  # a template is foreign code and may raise anything
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise ModelError(f"the chat template refuses a conversation of the roles {roles}") from error
+        return [int(i) for i in ids]
+
+    def end_ids(self, configured: Sequence[int]) -> frozenset[int]:
+        """The tokens that end an answer: the configured ones; without a template every line break as well."""
+        ends = set(configured)
+        if self._tokenizer.eos_token_id is not None:
+            ends.add(int(self._tokenizer.eos_token_id))
+        if self._plain:
+            pieces = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
+            ends.update(i for i, piece in enumerate(pieces) if "\n" in piece)
+        return frozenset(ends)
+
+    def _keeps_system(self) -> bool:
+        """Whether the template takes a system message and shows its text."""
+        turns = [{"role": "system", "content": _PROBE}, {"role": "user", "content": "a"}]
+        try:
+            return _PROBE in self._render(turns, tokenize=False)
+        except Exception:  # noqa: BLE001  # raising is how templates say that they have no system role
+            return False
+
+    def _render(self, turns: list[dict[str, str]], *, tokenize: bool) -> Any:
+        return self._tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=tokenize, return_dict=False, enable_thinking=False
+        )
+
+
+def plain_text(turns: Sequence[Mapping[str, str]]) -> str:
+    """The conversation as plain lines, for a model without a template."""
+    names = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+    return "\n\n".join([*(names.get(t["role"], "User: ") + t["content"] for t in turns), "Assistant:"])

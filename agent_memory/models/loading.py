@@ -1,0 +1,158 @@
+"""Finding and loading a base: its folder, its fingerprint, its weights.
+
+A base is a folder with `config.json`, safetensors weights and a tokenizer: the bundled reader, a folder of
+the user's, or a snapshot in the local Hugging Face cache. Nothing is fetched unless the configuration
+allows it, no remote code is run, and no pickle is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent_memory.errors import ModelError
+
+#: The base that the package carries.
+READER = Path(__file__).parent / "reader"
+
+#: Written by the reader's training: {file name: sha256}; checked at load where it exists.
+HASHES = "hashes.json"
+
+#: What decides what a base says.
+_PATTERNS = (
+    "*.safetensors", "config.json", "generation_config.json", "tokenizer*", "vocab*", "merges.txt",
+    "special_tokens_map.json", "added_tokens.json", "chat_template*", "*.safetensors.index.json",
+)
+
+
+def folder_of(name_or_path: str | Path | None, *, allow_download: bool) -> Path:
+    """The folder of a base.
+
+    Raises:
+        ModelError: there is none; says where was looked and what to do.
+    """
+    if name_or_path is None:
+        if not (READER / "config.json").is_file():
+            raise ModelError("the bundled reader is not in this installation; name a model with model=...")
+        return READER
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.is_absolute() or str(name_or_path).startswith((".", "~")):
+        raise ModelError(f"no model folder at {path}")
+    return _snapshot(str(name_or_path), allow_download=allow_download)
+
+
+def fingerprint(folder: Path) -> str:
+    """64 hexadecimal digits over the names and bytes of all files that decide what the base says.
+
+    Raises:
+        ModelError: no safetensors weights; or a file is missing or altered, if the folder lists its hashes.
+    """
+    names = sorted({path.name for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
+    if "config.json" not in names:
+        raise ModelError(f"{folder} is no model folder: config.json is missing")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise ModelError(f"{folder} has no safetensors weights; other formats may run code and are not read")
+    hashes = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(folder, hashes)
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def load(folder: Path, *, device: str) -> tuple[Any, Any]:
+    """Model and tokenizer, frozen and in eval mode: float32 on the CPU, the stored type elsewhere.
+
+    Raises:
+        ModelError: not a causal LM that transformers can load without remote code.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True,
+                dtype=torch.float32 if device == "cpu" else "auto",
+            )
+    except Exception as error:  # the seam to transformers, which raises many kinds
+        kind = type(error).__name__
+        raise ModelError(f"{folder} cannot be loaded as a causal language model: {kind}") from error
+    model.requires_grad_(requires_grad=False)
+    return model.to(device).eval(), tokenizer
+
+
+def device_of(device: str | None, *, bundled: bool) -> str:
+    """"cpu" or "cuda": as asked, else CUDA for a named model where there is one.
+
+    Raises:
+        ModelError: CUDA was asked for and is not there.
+    """
+    import torch
+
+    if device in (None, "auto"):
+        return "cuda" if torch.cuda.is_available() and not bundled else "cpu"
+    assert device is not None
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device")
+    return device
+
+
+def window_of(model: Any, tokenizer: Any) -> int:
+    """Most tokens of prompt and answer: the smaller of what model and tokenizer say."""
+    stated = (
+        getattr(model.config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)
+    )
+    return min((int(n) for n in stated if n and n < 10**9), default=4096)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers meanwhile."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
+
+
+def _snapshot(name: str, *, allow_download: bool) -> Path:
+    """The folder of a Hugging Face model in the local cache."""
+    from huggingface_hub import snapshot_download
+
+    wanted = [*_PATTERNS, "tokenizer.model"]
+    try:
+        return Path(snapshot_download(name, local_files_only=True, allow_patterns=wanted))
+    except Exception as error:  # the seam to huggingface_hub, which raises many kinds
+        if not allow_download:
+            raise ModelError(
+                f"model {name!r} is neither a folder nor in the local Hugging Face cache; fetch it with "
+                "`hf download`, or set ModelConfig(allow_download=True)"
+            ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:  # as above
+        raise ModelError(f"model {name!r} could not be fetched: {type(error).__name__}") from error
+
+
+def _compare(folder: Path, hashes: dict[str, str]) -> None:
+    """Refuses a folder whose files are not those that it lists."""
+    listed = folder / HASHES
+    if not listed.is_file():
+        return
+    for name, digest in json.loads(listed.read_text()).items():
+        if name not in hashes:
+            raise ModelError(f"{folder.name} is incomplete: {name} is missing; install the package again")
+        if hashes[name] != digest:
+            raise ModelError(f"{folder.name} was altered: {name} is not the file that was installed")
