@@ -65,30 +65,29 @@ def query_of(messages: Sequence[BaseMessage], inputs: Sequence[str]) -> str:
 
 
 def to_items(
-    messages: Iterable[BaseMessage], *, inputs: Sequence[str], session_id: str | None
-) -> dict[str, dict[str, Any]]:
-    """Arguments for `add_many`, by idempotency key.
+    messages: Iterable[BaseMessage], *, inputs: Sequence[str | None], session_id: str | None
+) -> list[dict[str, Any]]:
+    """Arguments for `add_many`; a message with an id has an idempotency key.
 
     Args:
         messages: The messages of a turn.
         inputs: Ids of its human input; other human messages get the source "inserted".
         session_id: The thread, or None.
     """
-    items: dict[str, dict[str, Any]] = {}
+    items: list[dict[str, Any]] = []
     turn = inputs[0] if inputs else None
     for message in messages:
         role, text = role_of(message), text_of(message)
         if role is None or not text or _is_summary(message) or is_tool_result(message):
             continue
-        key = _key(session_id, message.id, role, text)
-        items[key] = {
+        items.append({
             "text": text,
             "role": role,
             "source": _source(message, role, inputs),
             "session_id": session_id,
             "metadata": {k: v for k, v in (("message_id", message.id), ("turn_id", turn)) if v},
-            "idempotency_key": key,
-        }
+            "idempotency_key": _key(session_id, message.id, role, text) if message.id else None,
+        })
     return items
 
 
@@ -107,7 +106,7 @@ def _is_summary(message: BaseMessage) -> bool:
     return bool(message.additional_kwargs.get("lc_source"))
 
 
-def _source(message: BaseMessage, role: str, inputs: Sequence[str]) -> str:
+def _source(message: BaseMessage, role: str, inputs: Sequence[str | None]) -> str:
     if isinstance(message, ToolMessage):
         return f"tool:{message.name or 'unnamed'}"
     if role == "user" and message.id not in inputs:
@@ -115,7 +114,7 @@ def _source(message: BaseMessage, role: str, inputs: Sequence[str]) -> str:
     return role
 
 
-def _key(session_id: str | None, message_id: str | None, role: str, text: str) -> str:
+def _key(session_id: str | None, message_id: str, role: str, text: str) -> str:
     """One key for one message: the id alone may repeat where no checkpointer keeps a thread."""
-    parts = (session_id or "", message_id or "", role, text)
+    parts = (session_id or "", message_id, role, text)
     return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -30,30 +30,30 @@ class Recorder:
         self._done: OrderedDict[tuple[str | None, str | None, str], None] = OrderedDict()
         self._lock = Lock()
 
-    def record(self, items: Mapping[str, Mapping[str, Any]], scope: Scope) -> None:
+    def record(self, items: Sequence[Mapping[str, Any]], scope: Scope) -> None:
         """Adds the items that are new, in order, in one transaction.
 
         Args:
-            items: Arguments of `add` by idempotency key.
+            items: Arguments of `add`; those with an idempotency key are added once.
             scope: Whose they are.
 
         Raises:
             ScopeError: The scope is absent or not the manager's.
             StoreError: The record cannot be written; nothing is remembered as done.
         """
-        fresh = {key: item for key, item in items.items() if not self._is_done(key, scope)}
+        fresh = [item for item in items if not self._is_done(item, scope)]
         if not fresh:
             return
         try:
-            self._memory.add_many(list(fresh.values()), **scope.owner)
+            self._memory.add_many(fresh, **scope.owner)
         except ScopeError:
             raise
         except InvalidInput:
             self._record_singly(fresh, scope)
         self._mark(fresh, scope)
 
-    def _record_singly(self, items: Mapping[str, Mapping[str, Any]], scope: Scope) -> None:
-        for item in items.values():
+    def _record_singly(self, items: Sequence[Mapping[str, Any]], scope: Scope) -> None:
+        for item in items:
             try:
                 self._memory.add_many([item], **scope.owner)
             except ScopeError:
@@ -62,13 +62,14 @@ class Recorder:
                 name = item["metadata"].get("message_id")
                 logger.warning("message %s was not recorded: %s", name, type(error).__name__)
 
-    def _is_done(self, key: str, scope: Scope) -> bool:
+    def _is_done(self, item: Mapping[str, Any], scope: Scope) -> bool:
         with self._lock:
-            return (scope.user_id, scope.agent_id, key) in self._done
+            return (scope.user_id, scope.agent_id, item["idempotency_key"]) in self._done
 
-    def _mark(self, items: Mapping[str, Any], scope: Scope) -> None:
+    def _mark(self, items: Sequence[Mapping[str, Any]], scope: Scope) -> None:
         with self._lock:
-            for key in items:
-                self._done[scope.user_id, scope.agent_id, key] = None
+            for item in items:
+                if item["idempotency_key"]:
+                    self._done[scope.user_id, scope.agent_id, item["idempotency_key"]] = None
             while len(self._done) > _REMEMBERED:
                 self._done.popitem(last=False)
