@@ -22,18 +22,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, ColumnElement, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, or_, select, update
 
-from agent_memory.errors import AdapterRefused, ConsolidationError, NotFound
+from agent_memory.errors import AdapterRefused, NotFound, RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
 from agent_memory.types import Version
 
 TAINTED = "tainted: an episode in it was forgotten"
-
-
-class Superseded(ConsolidationError):
-    """A promotion found its candidate gone, its run cancelled or an episode of its manifest forgotten."""
 
 
 def folder(path: Path, version_id: str) -> Path:
@@ -144,7 +140,7 @@ def promote(
     """Makes a candidate the version that is served; what was served is retired.
 
     Raises:
-        Superseded: the candidate is not there, its run was cancelled, or its manifest has a tombstone.
+        RunFailed: the candidate is not there, its run was cancelled, or its manifest has a tombstone.
     """
     v = tables.versions.c
     _retire(connection, namespace_id, now=now)
@@ -155,7 +151,7 @@ def promote(
         .values(state="active", promoted_at=now)
     ).rowcount
     if touched != 1:
-        raise Superseded(f"version {version_id} cannot be promoted: an episode in it was forgotten meanwhile")
+        raise RunFailed(f"version {version_id} cannot be promoted: an episode in it was forgotten meanwhile")
 
 
 def reject(connection: Connection, *, version_id: str, reasons: Sequence[str]) -> None:
@@ -186,7 +182,7 @@ def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[st
     Raises:
         NotFound: no version is active.
     """
-    from agent_memory.consolidation import adapters
+    from agent_memory.models import adapters
 
     passed: list[str] = []
     v = tables.versions.c
@@ -299,9 +295,10 @@ def _serve_newest_clean(connection: Connection, namespace_id: int, *, now: datet
 
 
 def sweep(database: Database) -> list[str]:
-    """Removes folders that nothing wants: of tainted and rejected versions, of versions without a row and
-    of runs
-    that have ended. Returns the names of those that could not be removed yet.
+    """Removes folders that nothing wants; returns the names of those that could not be removed yet.
+
+    Unwanted are those of tainted and rejected versions, of versions without a row and of runs that have
+    ended.
     """
     v, r = tables.versions.c, tables.runs.c
     with database.read() as connection:

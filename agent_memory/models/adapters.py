@@ -102,10 +102,20 @@ def write(folder: Path, adapter: Adapter, *, base: str, modules: Modules) -> str
     return digest
 
 
-def read(folder: Path, *, base: str, modules: Modules) -> Adapter:
+def check(folder: Path, *, base: str) -> str:
+    """The hash of an adapter's weights, once it has passed every check that needs no model in memory.
+
+    Raises:
+        AdapterRefused: as `read`, but for what only the base's own modules can tell.
+    """
+    return read(folder, base=base, modules=None).digest
+
+
+def read(folder: Path, *, base: str, modules: Modules | None) -> Adapter:
     """The adapter in a folder, once it has passed every check.
 
-    `base` is the fingerprint of the model that will wear it, `modules` are that model's linear modules.
+    `base` is the fingerprint of the model that will wear it, `modules` are that model's linear modules; None
+    where no model is in memory, and the matrices are checked against each other only.
 
     Raises: AdapterRefused: a file is missing, extra or altered; a tensor is missing, extra, of another
         shape or not
@@ -159,8 +169,12 @@ def _check_config(config: Mapping[str, Any]) -> None:
         raise AdapterRefused("fan_in_fan_out must be a boolean and base_model_name_or_path a text")
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], modules: Modules) -> None:
+def _check_tensors(
+    tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], modules: Modules | None
+) -> None:
     """Refuses anything but the finite float32 matrices that these settings ask for on these modules."""
+    if modules is None:
+        modules = _modules_in(tensors)
     shapes = expected_shapes(config, modules)
     if set(tensors) != set(shapes):
         missing, extra = sorted(set(shapes) - set(tensors)), sorted(set(tensors) - set(shapes))
@@ -181,6 +195,19 @@ def expected_shapes(config: Mapping[str, Any], modules: Modules) -> dict[str, tu
             shapes[f"{_PREFIX}{name}.lora_B.weight"] = (rows, rank)
     if not shapes:
         raise AdapterRefused("target_modules names no module of this base")
+    return shapes
+
+
+def _modules_in(tensors: Mapping[str, torch.Tensor]) -> Modules:
+    """The modules that pairs of matrices are made for."""
+    names = {module_of(name) for name in tensors}
+    shapes: dict[str, tuple[int, int]] = {}
+    for name in names:
+        a = tensors.get(f"{_PREFIX}{name}.lora_A.weight")
+        b = tensors.get(f"{_PREFIX}{name}.lora_B.weight")
+        if a is None or b is None or a.ndim != 2 or b.ndim != 2:
+            raise AdapterRefused("a matrix is without its counterpart")
+        shapes[name] = (int(b.shape[0]), int(a.shape[1]))
     return shapes
 
 
