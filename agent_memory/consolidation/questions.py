@@ -260,7 +260,7 @@ def frame(question: str, about: Sequence[str]) -> str | None:
 
 
 def borrowed(
-    groups: Sequence[tuple[tuple[str, ...], Sequence[str]]], *, most: int, rng: random.Random
+    groups: Sequence[tuple[tuple[str, ...], Sequence[str]]], *, most: int, seed: int
 ) -> list[list[str]]:
     """For each group of synonymous questions, further ones in the phrasings of other groups.
 
@@ -271,7 +271,7 @@ def borrowed(
     Args:
         groups: of each group the names that it asks about and its questions.
         most: borrowed questions per group.
-        rng: chooses among the frames.
+        seed: chooses among the frames.
     """
     framed = [
         [f for f in (frame(question, about) for question in questions) if f] for about, questions in groups
@@ -282,9 +282,9 @@ def borrowed(
         for one in frames:
             members[relation[one]].add(one)
     result: list[list[str]] = []
-    for (about, questions), frames in zip(groups, framed, strict=True):
+    for place, ((about, questions), frames) in enumerate(zip(groups, framed, strict=True)):
         others = sorted(set().union(*(members[relation[f]] for f in frames)) - set(frames)) if frames else []
-        rng.shuffle(others)
+        random.Random(f"{seed}:{place}").shuffle(others)
         ordered = sorted(about, key=questions[0].find) if questions else []
         filled = [f.format(*ordered) for f in others if f.count("{") == len(ordered)]
         result.append(filled[:most])
@@ -306,6 +306,14 @@ def _joined(framed: Sequence[Sequence[str]]) -> dict[str, str]:
         for other in frames:
             parent[root(other)] = root(frames[0])
     return {one: root(one) for one in list(parent)}
+
+
+def is_wrapped(question: str) -> bool:
+    """Whether a question stands in one of the wrappings that are for the exam alone."""
+    return any(
+        question.startswith(head) and question.endswith(tail)
+        for head, tail in (template.split("{question}") for template in EXAM_TEMPLATES)
+    )
 
 
 def with_other_names(question: str, *, taken: Callable[[str], bool], rng: random.Random) -> str | None:

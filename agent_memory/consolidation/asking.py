@@ -1,0 +1,124 @@
+"""Asking a local model: the one form in which study, exam and gate put a question.
+
+A question is the user's turn under the short system text of `ask`; the block, where there is one, stands
+where `prompt.py` puts it. Answers are greedy. The model lock is taken for one batch at a time, so that an
+`ask` from another thread waits for a batch and not for a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from agent_memory import prompt
+from agent_memory.consolidation.questions import normalise
+from agent_memory.types import Episode
+
+if TYPE_CHECKING:
+    from agent_memory.models.local import LocalModel
+
+#: Prompts that one hold of the model lock answers (chosen: about a second of the bundled reader on two
+#: cores).
+BATCH = 96
+
+#: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
+_DECLINES = (
+    "i do not know",
+    "i don't know",
+    "i'm not sure",
+    "unknown",
+    "not mentioned",
+    "not stated",
+    "there is no",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer: its ids with the end-of-turn token, its text, and whether it came to an end by itself."""
+
+    ids: tuple[int, ...]
+    text: str
+    complete: bool
+
+    @property
+    def declines(self) -> bool:
+        """Whether it says that the answer is not known, or nothing."""
+        return declines(self.text)
+
+
+def declines(text: str) -> bool:
+    """Whether an answer says that it is not known, or says nothing."""
+    said = normalise(text)
+    return not said or said.startswith(_DECLINES)
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two answers are the same but for case, punctuation and articles."""
+    return normalise(one) == normalise(other)
+
+
+class Asker:
+    """Puts questions to a local model, with or without episodes in view, wearing an adapter or not."""
+
+    def __init__(
+        self,
+        model: LocalModel,
+        *,
+        max_answer_tokens: int,
+        placement: Literal["system", "user"] = "system",
+        cancelled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.model = model
+        self._most = max_answer_tokens
+        self._placement: Literal["system", "user"] = placement
+        self._cancelled = cancelled
+
+    def prompt(self, question: str, episodes: Sequence[Episode] = ()) -> tuple[int, ...]:
+        """The ids of the question with the episodes in view."""
+        return self.in_block(question, prompt.context_block(episodes))
+
+    def in_block(self, question: str, block: str) -> tuple[int, ...]:
+        """The ids of the question behind a block that is text already."""
+        messages = prompt.compose(
+            [{"role": "user", "content": question}],
+            block=block,
+            system=prompt.ASK_SYSTEM,
+            placement=self._placement,
+        )
+        return tuple(self.model.prompt_ids(messages))
+
+    def fits(self, ids: Sequence[int]) -> bool:
+        """Whether an answer finds room behind the prompt."""
+        return len(ids) + self._most <= self.model.window
+
+    def answers(self, prompts: Sequence[Sequence[int]], adapter: Path | None = None) -> list[Said]:
+        """What the model says to each prompt, wearing the adapter.
+
+        Raises:
+            RunFailed: the run was cancelled meanwhile (from the callback).
+        """
+        said: list[Said] = []
+        for start in range(0, len(prompts), BATCH):
+            self._cancelled()
+            with self.model.wearing(adapter):
+                batch = self.model.generate(prompts[start : start + BATCH], max_new_tokens=self._most)
+            said += [Said(tuple(ids), self.model.text(ids), 0 < len(ids) < self._most) for ids in batch]
+        return said
+
+    def sure(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
+    ) -> list[bool]:
+        """Whether the model gives every token of its answer more than half of the probability.
+
+        Such an answer is what it would say greedily (MemFT: above one half no other token can win).
+        """
+        result: list[bool] = []
+        for start in range(0, len(prompts), BATCH):
+            self._cancelled()
+            with self.model.wearing(adapter):
+                nats = self.model.log_probs(prompts[start : start + BATCH], answers[start : start + BATCH])
+            result += [min(tokens, default=-1.0) > -0.6931 for tokens in nats]
+        return result

@@ -1,0 +1,183 @@
+"""Complete: groups get their exam, borrow phrasings, and learn what the base knew already.
+
+Of a group with three or more different questions the one least like the others is examined; a smaller group
+is examined in a wrapping that no study item ever has. Phrasings are borrowed from other episodes
+(`questions.borrowed`) and kept only where the teacher, with the episode in view, gives the group's own
+answer greedily, token by token. An item that the bare base answers without the episode is examined but not
+trained (surprise gate).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, update
+
+from agent_memory.config import StudyConfig
+from agent_memory.consolidation import items as rows
+from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.questions import EXAM_TEMPLATES, asked_about, borrowed, is_wrapped, normalise
+from agent_memory.consolidation.study import Answered, View, row, views_of
+from agent_memory.consolidation.work import Work, load_episodes
+from agent_memory.store import tables
+
+#: Fewest different questions of a group that can spare one for the exam (fixed by the issue).
+SPARES_ONE = 3
+
+
+@dataclass
+class Group:
+    """The questions of an episode that ask for the same, and what is added to them."""
+
+    number: int
+    items: list[rows.StudyItem]
+    about: tuple[str, ...]
+    candidates: list[str]
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """The ids with which the teacher answers most often."""
+        ids = Counter(rows.answer_ids(item.targets or b"") for item in self.items)
+        return ids.most_common(1)[0][0]
+
+
+def complete(work: Work, *, config: StudyConfig) -> None:
+    """Gives each answered group its exam, borrowed questions, their targets and the surprise gate's mark."""
+    by_episode = _groups(work, config=config)
+    for mark, pks in work.chunks("complete"):
+        fresh = [pk for pk in pks if any(i.known is None for g in by_episode.get(pk, ()) for i in g.items)]
+        views = {view.pk: view for view in views_of(work, fresh, config=config)}
+        made = {
+            pk: _lent(work, views[pk], by_episode[pk], config=config)
+            + _wrapped(work, views[pk], by_episode[pk])
+            for pk in fresh
+        }
+        known = _known(work, [item for pk in fresh for g in by_episode[pk] for item in g.items])
+        with work.transaction(done=mark) as connection:
+            _write_known(connection, known)
+            for pk in fresh:
+                _examine_one_each(connection, by_episode[pk])
+                beside = [other for other, _ in views[pk].beside]
+                rows.save(
+                    connection, made[pk], namespace_id=work.namespace_id, run_id=work.run_id, base=work.base,
+                    context=beside,
+                )  # fmt: skip
+
+
+def _groups(work: Work, *, config: StudyConfig) -> dict[int, list[Group]]:
+    """All groups of the selected episodes, with the questions that each could borrow."""
+    i = tables.study_items.c
+    with work.database.read() as connection:
+        episodes = load_episodes(connection, [one.episode_pk for one in work.selected()])
+        found = rows.load(
+            connection,
+            and_(
+                i.namespace_id == work.namespace_id,
+                i.base == work.base,
+                i.kind != "draft",
+                i.superseded_by.is_(None),
+                i.targets.is_not(None),
+            ),
+        )
+    gathered: dict[tuple[int, int], list[rows.StudyItem]] = defaultdict(list)
+    for item in found:
+        episode = episodes.get(item.episode_pk)
+        if episode and episode.revision == item.revision and not is_wrapped(item.question):
+            gathered[item.episode_pk, item.answer_group].append(item)
+    result: dict[int, list[Group]] = defaultdict(list)
+    for (pk, number), members in gathered.items():
+        about = Counter(asked_about(item.question, episodes[pk].text) for item in members)
+        result[pk].append(Group(number, members, about.most_common(1)[0][0], []))
+    flat = [group for groups in result.values() for group in groups]
+    lent = borrowed(
+        [(g.about, [i.question for i in g.items]) for g in flat], most=2 * config.transfer, seed=work.seed
+    )
+    for group, candidates in zip(flat, lent, strict=True):
+        group.candidates = candidates
+    return result
+
+
+def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig) -> list[dict[str, Any]]:
+    """Rows of the borrowed questions that the teacher answers as the group, greedily."""
+    from agent_memory.consolidation import targets
+
+    taken = {normalise(item.question) for group in found for item in group.items}
+    asked = [(g, q) for g in found for q in g.candidates if normalise(q) not in taken]
+    if not asked:
+        return []
+    made = [
+        targets.Item(
+            str(n),
+            teacher=work.asker.prompt(question, view.all),
+            student=work.asker.prompt(question),
+            answer=group.answer,
+        )
+        for n, (group, question) in enumerate(asked)
+    ]
+    computed = targets.compute(work.model, made, top_k=config.top_k)
+    kept: list[dict[str, Any]] = []
+    per_group: Counter[int] = Counter()
+    for (group, question), item in zip(asked, made, strict=True):
+        own = computed.pick([item.key])
+        greedy = tuple(own.indices[:, 0].tolist()) == item.answer
+        if greedy and per_group[group.number] < config.transfer:
+            per_group[group.number] += 1
+            said = Said(item.answer, group.items[0].answer, complete=True)
+            one = row(view, Answered(question, said, item.teacher), group=group.number, kind="study")
+            kept.append({**one, "targets": rows.pack(item.answer, own), "known": False})
+    return kept
+
+
+def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[dict[str, Any]]:
+    """Rows of the exam items of groups that can spare none, wrapped so that the answer stays."""
+    poor = [group for group in found if len(group.items) < SPARES_ONE]
+    asked = [(g, t.format(question=g.items[0].question)) for g in poor for t in EXAM_TEMPLATES]
+    said = work.asker.answers([work.asker.prompt(question, view.all) for _, question in asked])
+    kept: list[dict[str, Any]] = []
+    for place, group in enumerate(poor):
+        mine = range(place * len(EXAM_TEMPLATES), (place + 1) * len(EXAM_TEMPLATES))
+        good = next((n for n in mine if same(said[n].text, group.items[0].answer)), mine[0])
+        answer = Said(group.answer, group.items[0].answer, complete=True)
+        one = row(view, Answered(asked[good][1], answer, ()), group=group.number, kind="exam")
+        kept.append({**one, "known": False})
+    return kept
+
+
+def _examine_one_each(connection: Connection, found: Sequence[Group]) -> None:
+    """Sets apart, in each group that can spare it, the question least like the others."""
+    i = tables.study_items.c
+    for group in found:
+        if len(group.items) >= SPARES_ONE and all(item.kind == "study" for item in group.items):
+            odd = odd_one_out([item.question for item in group.items])
+            connection.execute(
+                update(tables.study_items).where(i.pk == group.items[odd].pk).values(kind="exam")
+            )
+
+
+def odd_one_out(questions: Sequence[str]) -> int:
+    """The place of the question whose words are least like those of the others (mean Jaccard index)."""
+    words = [set(normalise(question).split()) for question in questions]
+
+    def likeness(place: int) -> float:
+        own = words[place]
+        return sum(len(own & w) / max(1, len(own | w)) for n, w in enumerate(words) if n != place)
+
+    return min(range(len(questions)), key=likeness)
+
+
+def _known(work: Work, found: Sequence[rows.StudyItem]) -> dict[int, bool]:
+    """Of each item, by key, whether the bare base answers it without the episode."""
+    sure = work.asker.sure(
+        [work.asker.prompt(item.question) for item in found],
+        [rows.answer_ids(item.targets or b"") for item in found],
+    )
+    return {item.pk: known for item, known in zip(found, sure, strict=True)}
+
+
+def _write_known(connection: Connection, known: dict[int, bool]) -> None:
+    i = tables.study_items.c
+    for pk, value in known.items():
+        connection.execute(update(tables.study_items).where(i.pk == pk).values(known=value))

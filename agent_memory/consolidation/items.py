@@ -1,0 +1,118 @@
+"""Items in SQL: how a study or exam item, with the teacher's targets, becomes a row and comes back.
+
+The targets of an item are one safetensors blob in its own row: the answer's ids, and per answer token the
+top-k ids and log-probabilities. They are in the row and not in a file beside it so that `forget` deletes
+them in the same transaction as everything else; an item takes about a kilobyte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, RowMapping, insert, select
+
+from agent_memory.store import tables
+
+if TYPE_CHECKING:
+    from agent_memory.consolidation.targets import Targets
+
+_COLUMNS = (
+    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "reversed", "known", "gap",
+    "targets", "superseded_by",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StudyItem:
+    """A question about an episode with the teacher's answer; `kind` is "draft", "study" or "exam"."""
+
+    pk: int
+    episode_pk: int
+    revision: int
+    kind: str
+    answer_group: int
+    question: str
+    answer: str
+    reversed: bool
+    known: bool | None
+    gap: float | None
+    targets: bytes | None
+    superseded_by: int | None
+
+
+def load(connection: Connection, where: Any) -> list[StudyItem]:
+    """The items for which the condition holds, in the order in which they were made."""
+    columns = [tables.study_items.c[name] for name in _COLUMNS]
+    rows: Iterable[RowMapping] = connection.execute(
+        select(*columns).where(where).order_by(tables.study_items.c.pk)
+    ).mappings()
+    return [StudyItem(**row) for row in rows]
+
+
+def save(
+    connection: Connection,
+    rows: Sequence[dict[str, Any]],
+    *,
+    namespace_id: int,
+    run_id: str,
+    base: str,
+    context: Sequence[int] = (),
+) -> list[int]:
+    """Inserts items and returns their keys; `context` are the other episodes that the teacher saw."""
+    pks: list[int] = []
+    for row in rows:
+        found = connection.execute(
+            insert(tables.study_items)
+            .values(namespace_id=namespace_id, run_id=run_id, base=base, **row)
+            .returning(tables.study_items.c.pk)
+        ).scalar_one()
+        pks.append(found)
+        if context:
+            connection.execute(
+                insert(tables.study_context),
+                [{"item_pk": found, "episode_pk": pk, "namespace_id": namespace_id} for pk in context],
+            )
+    return pks
+
+
+def pack(answer: Sequence[int], targets: Targets) -> bytes:
+    """The answer's ids and the targets of one item as safetensors bytes."""
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    return to_bytes(
+        {
+            "answer": torch.tensor(answer, dtype=torch.int32),
+            "indices": targets.indices.to(torch.int32).contiguous(),
+            "log_probs": targets.log_probs.to(torch.float32).contiguous(),
+        }
+    )
+
+
+def answer_ids(blob: bytes) -> tuple[int, ...]:
+    """The answer's ids of a packed item."""
+    from safetensors.torch import load as from_bytes
+
+    return tuple(from_bytes(blob)["answer"].tolist())
+
+
+def unpack(blobs: Sequence[tuple[str, bytes]]) -> tuple[dict[str, tuple[int, ...]], Targets]:
+    """The answers by key, and the targets of all items in order; blobs are (key, bytes)."""
+    import torch
+    from safetensors.torch import load as from_bytes
+
+    from agent_memory.consolidation.targets import Targets
+
+    loaded = [(key, from_bytes(blob)) for key, blob in blobs]
+    lengths = [len(tensors["answer"]) for _, tensors in loaded]
+    return (
+        {key: tuple(tensors["answer"].tolist()) for key, tensors in loaded},
+        Targets(
+            keys=tuple(key for key, _ in loaded),
+            offsets=torch.tensor([0, *lengths]).cumsum(0),
+            indices=torch.cat([tensors["indices"] for _, tensors in loaded]),
+            log_probs=torch.cat([tensors["log_probs"] for _, tensors in loaded]),
+        ),
+    )

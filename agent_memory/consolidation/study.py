@@ -1,0 +1,262 @@
+"""Study: from episodes to questions that the teacher answers, with its targets.
+
+Steps, each of which leaves its results in SQL, a few episodes at a time, so that a killed run goes on:
+
+    write      questions about each episode, as drafts answer     the teacher answers each draft twice: with
+    the episode in view (and its neighbours of the session),
+               and again with an unrelated episode beside it; where it declines or the answers differ, the
+               draft is dropped; what is left gets its targets
+    complete   exam, borrowed phrasings, surprise gate: `complete.py`
+    change     what later episodes have made stale: `change.py`
+
+A group holds the questions of an episode with the same normalised answer that ask from a common name. (The
+answer alone would put "Who lives in Lisbon?" and "Who keeps the key?" together when both are Alice.)
+
+The loop of D2L's context-distillation baseline (SakanaAI) samples questions in rounds and lets the bare
+teacher answer once; ours adds the second answer and the groups.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, select
+
+from agent_memory.config import StudyConfig
+from agent_memory.consolidation import items as rows
+from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.questions import (
+    QuestionWriter,
+    TemplateWriter,
+    asked_about,
+    normalise,
+    unique,
+)
+from agent_memory.consolidation.work import CHUNK, Work, load_episodes, load_neighbours
+from agent_memory.store import tables
+from agent_memory.types import Episode
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An episode under study, and the other episodes that the teacher sees beside it."""
+
+    pk: int
+    episode: Episode
+    beside: tuple[tuple[int, Episode], ...]
+
+    @property
+    def all(self) -> list[Episode]:
+        """What stands in the teacher's block."""
+        return [self.episode, *(episode for _, episode in self.beside)]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question with the teacher's answer to it."""
+
+    question: str
+    said: Said
+    prompt: tuple[int, ...]
+
+
+# ---------------------------------------------------------------------- write
+
+
+def write(work: Work, writer: QuestionWriter, *, config: StudyConfig) -> None:
+    """Leaves drafts for every selected episode that has no items of this base and revision yet."""
+    silent = 0
+    for mark, pks in work.chunks("write"):
+        with work.database.read() as connection:
+            found = load_episodes(connection, [pk for pk in pks if not _has_items(connection, work, pk)])
+        readable = {pk: episode for pk, episode in found.items() if _fits(work, episode, config=config)}
+        written = writer.write(list(readable.values()), seed=work.seed + pks[0]) if readable else []
+        spare = TemplateWriter().write(list(readable.values()), seed=0)
+        with work.transaction(done=mark) as connection:
+            for (pk, episode), questions, templates in zip(readable.items(), written, spare, strict=True):
+                silent += not questions
+                kept = unique(questions or templates)[: config.max_questions]
+                _save_drafts(work, connection, pk, episode, kept)
+    if silent:
+        work.notes.append(f"the writer {writer.name} gave nothing for {silent} episodes; templates stood in")
+
+
+def _has_items(connection: Connection, work: Work, pk: int) -> bool:
+    i, e = tables.study_items.c, tables.episodes.c
+    present = exists().where(i.episode_pk == e.pk, i.revision == e.revision, i.base == work.base)
+    return bool(connection.execute(select(present).where(e.pk == pk)).scalar())
+
+
+def _fits(work: Work, episode: Episode, *, config: StudyConfig) -> bool:
+    """Whether the episode leaves room for questions about it in the model's window."""
+    room = work.model.window - len(work.asker.prompt("?", [episode]))
+    if room >= 2 * config.max_question_tokens or room >= work.model.window // 3:
+        return True
+    work.notes.append(f"episode {episode.id} is longer than the model's window and stays fast")
+    return False
+
+
+def _save_drafts(
+    work: Work, connection: Connection, pk: int, episode: Episode, questions: Sequence[str]
+) -> None:
+    drafts = [
+        {
+            "episode_pk": pk,
+            "revision": episode.revision,
+            "kind": "draft",
+            "answer_group": 0,
+            "question": question,
+            "answer": "",
+        }
+        for question in questions
+    ]
+    rows.save(connection, drafts, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base)
+
+
+# ---------------------------------------------------------------------- answer
+
+
+def answer(work: Work, *, config: StudyConfig) -> None:
+    """Replaces drafts by items with the teacher's answer, without targets yet."""
+    selected = [one.episode_pk for one in work.selected()]
+    for mark, pks in work.chunks("answer"):
+        views = views_of(work, pks, config=config)
+        drafts = [items_of(work, view.pk, kind="draft") for view in views]
+        others = _others(work, [pk for pk in selected if pk not in pks], seed=work.seed + pks[0])
+        kept = _consistent(work, views, [[d.question for d in of_one] for of_one in drafts], others)
+        flat = [one for of_one in kept for one in of_one]
+        blobs = dict(
+            zip(map(id, flat), with_targets(work, flat, top_k=config.top_k) if flat else [], strict=True)
+        )
+        with work.transaction(done=mark) as connection:
+            for view, answered in zip(views, kept, strict=True):
+                _replace_drafts(work, connection, view, answered, blobs)
+
+
+def items_of(work: Work, pk: int, *, kind: str) -> list[rows.StudyItem]:
+    """The items of an episode of one kind and of the run's base."""
+    i = tables.study_items.c
+    with work.database.read() as connection:
+        return rows.load(connection, and_(i.episode_pk == pk, i.base == work.base, i.kind == kind))
+
+
+def views_of(work: Work, pks: Sequence[int], *, config: StudyConfig) -> list[View]:
+    """Each episode with the neighbours that the teacher sees; without them where they do not fit."""
+    views: list[View] = []
+    with work.database.read() as connection:
+        found = load_episodes(connection, pks)
+        for pk in pks:
+            near = load_neighbours(connection, pk, reach=config.neighbours)
+            view = View(pk, found[pk], tuple(load_episodes(connection, near).items()))
+            views.append(
+                view if work.asker.fits(work.asker.prompt("?" * 64, view.all)) else View(pk, found[pk], ())
+            )
+    return views
+
+
+def _others(work: Work, pks: Sequence[int], *, seed: int) -> list[Episode]:
+    """A few episodes of the run, to stand beside the one that is asked about."""
+    with work.database.read() as connection:
+        return list(
+            load_episodes(connection, random.Random(seed).sample(list(pks), min(CHUNK, len(pks)))).values()
+        )
+
+
+def _consistent(
+    work: Work, views: Sequence[View], questions: Sequence[Sequence[str]], others: Sequence[Episode]
+) -> list[list[Answered]]:
+    """Per view the questions answered the same with and without an unrelated episode in view."""
+    first: list[tuple[int, ...]] = []
+    again: list[tuple[int, ...]] = []
+    for place, (view, asked) in enumerate(zip(views, questions, strict=True)):
+        crowd = [*view.all, others[place % len(others)]] if others else view.all
+        for question in asked:
+            first.append(work.asker.prompt(question, view.all))
+            crowded = work.asker.prompt(question, crowd)
+            again.append(crowded if work.asker.fits(crowded) else first[-1])
+    said = iter(zip(work.asker.answers(first), work.asker.answers(again), strict=True))
+    kept: list[list[Answered]] = []
+    prompts = iter(first)
+    for asked in questions:
+        triples = [(question, next(prompts), *next(said)) for question in asked]
+        kept.append(
+            [
+                Answered(question, one, ids)
+                for question, ids, one, two in triples
+                if one.complete and not one.declines and same(one.text, two.text)
+            ]
+        )
+    return kept
+
+
+def with_targets(work: Work, answered: Sequence[Answered], *, top_k: int) -> list[bytes]:
+    """The packed targets of each answer."""
+    from agent_memory.consolidation import targets
+
+    made = [
+        targets.Item(str(n), teacher=one.prompt, student=work.asker.prompt(one.question), answer=one.said.ids)
+        for n, one in enumerate(answered)
+    ]
+    found = targets.compute(work.model, made, top_k=top_k)
+    return [rows.pack(item.answer, found.pick([item.key])) for item in made]
+
+
+def _replace_drafts(
+    work: Work, connection: Connection, view: View, answered: Sequence[Answered], blobs: dict[int, bytes]
+) -> None:
+    i = tables.study_items.c
+    connection.execute(
+        delete(tables.study_items).where(
+            i.episode_pk == view.pk,
+            i.base == work.base,
+            i.revision == view.episode.revision,
+            i.kind == "draft",
+        )
+    )
+    made = [
+        {**row(view, one, group=number, kind="study"), "targets": blobs[id(one)]}
+        for number, group in enumerate(groups(answered, view.episode.text))
+        for one in group
+    ]
+    beside = [pk for pk, _ in view.beside]
+    rows.save(
+        connection, made, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base, context=beside
+    )
+
+
+def row(view: View, one: Answered, *, group: int, kind: str) -> dict[str, Any]:
+    """An item's columns but for those that every item of a run has."""
+    return {
+        "episode_pk": view.pk,
+        "revision": view.episode.revision,
+        "kind": kind,
+        "answer_group": group,
+        "question": one.question,
+        "answer": one.said.text,
+        "reversed": is_reversed(one.question, one.said.text, view.episode.text),
+    }
+
+
+def groups(answered: Sequence[Answered], text: str) -> list[list[Answered]]:
+    """The questions that ask for the same: equal answers, and asked from a common name (or from none)."""
+    found: list[tuple[str, set[str], list[Answered]]] = []
+    for one in answered:
+        key, about = normalise(one.said.text), set(asked_about(one.question, text))
+        for answer, names, members in found:
+            if answer == key and (names & about or not (names or about)):
+                names |= about
+                members.append(one)
+                break
+        else:
+            found.append((key, about, [one]))
+    return [members for _, _, members in found]
+
+
+def is_reversed(question: str, answer: str, text: str) -> bool:
+    """Whether a question asks back: what it is answered with stands before what it asks from."""
+    places = [text.find(name) for name in asked_about(question, text)]
+    at = text.lower().find(answer.strip(" .").lower())
+    return at >= 0 and bool(places) and at < min(places)
