@@ -204,7 +204,7 @@ vectors = Table(
     Column("dimension", Integer, comment="Numbers in the vector."),
     Column("vector", LargeBinary, comment="Little-endian floats of length one; NULL while pending."),
     Column("indexed_in", Integer, comment="index_generations.generation that holds this revision, or NULL."),
-    Column("index_revision", Integer, comment="Number of the batch that put it there; a reader compares."),
+    Column("index_revision", Integer, comment="Batch that put this revision there; NULL: waiting."),
     Index(None, "namespace_id", "index_revision"),
     comment="The vector of each episode.",
 )
@@ -215,11 +215,11 @@ index_outbox = Table(
     _owner(),
     _episode(),
     Column("revision", Integer, nullable=False, comment="Revision that the row is about."),
-    Column("op", String(8), nullable=False, comment="'put', 'delete' or 'embed' (the vector is pending)."),
+    Column("op", String(8), nullable=False, comment="'embed': the vector is pending."),
     Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Failed attempts."),
     Column("error", Text, comment="Kind of the last failure."),
     Index(None, "namespace_id", "seq"),
-    comment="What the vector index has still to do.",
+    comment="Texts that are still to be embedded; what is to be copied to the index is marked in vectors.",
 )
 
 index_generations = Table(
@@ -401,6 +401,10 @@ store_items = Table(
     Column("prefix", Text, primary_key=True, comment="LangGraph namespace, joined."),
     Column("key", Text, primary_key=True, comment="LangGraph key."),
     Column("value", Json, nullable=False, comment="LangGraph value."),
+    Column("vectors", LargeBinary, comment="One vector per indexed text, little-endian floats; NULL: none."),
+    Column("vector_count", Integer, comment="How many vectors."),
+    Column("embedder", Text, comment="Identity of the embedder that made them."),
+    Column("ttl_minutes", Float, comment="Time to live, counted anew at each reading; NULL: for ever."),
     _episode(nullable=True),
     Column("created_at", UtcTime, nullable=False, comment="When it was put."),
     Column("updated_at", UtcTime, nullable=False, comment="When it was last put."),
