@@ -72,12 +72,28 @@ class DistillConfig(Section):
     """Study items per optimiser step; halved when memory runs out."""
     batch_anchors: int = Field(default=24, ge=0)
     """Anchors, unknown-name questions and reading items per optimiser step."""
+    alpha: float = Field(default=32.0, gt=0)
+    """LoRA's scale, alpha / rank, with the rank above: 2 (chosen)."""
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the run over which the learning rate rises; it then falls to zero in a straight line."""
+    max_gradient: float = Field(default=1.0, gt=0)
+    """Norm at which gradients are clipped."""
+    anchor_weight: float = Field(default=1.0, ge=0)
+    """Of the mean loss per anchor token, against the mean loss per answer token."""
     learnt: float = Field(default=0.9, gt=0, lt=1)
-    """An item stops being trained once every answer token has at least this probability."""
+    """An item is learnt where each answer token has at least this share of the teacher's probability."""
+    checkpoint_steps: int = Field(default=50, ge=1)
+    """Optimiser steps between checkpoints: what a kill costs."""
     late: float = Field(default=0.5, ge=0, le=1)
     """Share of the run after which items behind context blocks begin; from the start they slow learning."""
     in_context: float = Field(default=0.3, ge=0, le=1)
-    """Share of items behind a block once those have begun."""
+    """Share of items that are also trained behind a block: unrelated episodes, its own, or both."""
+    crowd: int = Field(default=2, ge=1)
+    """Most unrelated episodes in such a block."""
+    unknown_items: int = Field(default=600, ge=0)
+    """Anchors about names that never occurred; without many the student answers anything (measured)."""
+    reading_items: int = Field(default=300, ge=0)
+    """Anchors with an invented episode in view, so that reading is kept."""
 
 
 class ExamConfig(Section):

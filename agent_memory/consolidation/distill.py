@@ -1,27 +1,48 @@
 """Distil: the student learns to say without the episode what the teacher says with it.
 
+The teacher's distribution is cached (`targets.py`), so training is: choose items (`plan.py`), run the
+student over them in packed rows and step (`student.py`), now and then keep a checkpoint (`checkpoint.py`).
+Anchors, whose target is the base's own distribution on unrelated text, unknown names and reading, are in
+every step.
+
+SELF-PARAM (arXiv 2410.00487) minimises the same forward KL with unrelated text as a regulariser, one pair
+at a time, with the teacher run at every step over the whole vocabulary; Doc-to-LoRA's baseline caches
+top-16. Ours differs in the tail bucket, in packing, in resting what is learnt, and in that a killed
+training ends in the same bytes.
+
 Not known here: questions, exams, SQL. `train` gets items and their targets and leaves one candidate adapter.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agent_memory.config import DistillConfig
+from agent_memory.consolidation import checkpoint as checkpoints
+from agent_memory.consolidation.checkpoint import Checkpoint
+from agent_memory.consolidation.plan import Plan
+from agent_memory.consolidation.student import Lesson, Student
 from agent_memory.consolidation.targets import Item, Targets
+from agent_memory.durable import write_file
+from agent_memory.errors import InvalidInput, RunFailed
+from agent_memory.models.adapters import check
+from agent_memory.models.local import LocalModel
+from agent_memory.models.worn import Draft
 
-if TYPE_CHECKING:
-    from agent_memory.models.local import LocalModel
+ADAPTER = "adapter"
+CHECKPOINT = "checkpoint.safetensors"
+DONE = "trained.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What one training left: the candidate adapter's folder and how it went.
 
-    `learnt` are the keys of the items that were learnt when training ended; `tokens` counts what the student read.
+    `learnt` are the keys of the items that were learnt when training last looked; `tokens` counts what the
+    student read, padding included.
     """
 
     adapter: Path
@@ -29,6 +50,16 @@ class Trained:
     tokens: int
     learnt: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is trained on: study items and anchors, with their targets."""
+
+    items: Sequence[Item]
+    targets: Targets
+    anchors: Sequence[Item]
+    anchor_targets: Targets
 
 
 def train(
@@ -42,17 +73,109 @@ def train(
     config: DistillConfig,
     seed: int,
     folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Trained:
     """Trains one adapter on `items` and leaves it, with its manifest, in `folder / "adapter"`.
 
-    `folder / "checkpoint"` holds the state of an unfinished training; a call that finds one goes on from there and
-    ends in the same bytes. `parent` is the adapter to start from, None for zero. Takes the model lock per optimiser
-    step. `progress(done_steps, total_steps)` is called after each step; `cancelled()` is asked before each.
+    An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from
+    there and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start
+    from, with its rank and modules; None starts from zero. The model lock is taken per optimiser step.
+    `progress(done, most)` is called after each step; `cancelled()` is asked before each.
 
     Raises:
-        RunFailed: out of memory even with the smallest batch; the loss is not finite; or `cancelled()` said so.
+        InvalidInput: there is no item, or one is longer than the window.
+        RunFailed: out of memory even with one sequence; the loss is not finite; or `cancelled()` said so.
         AdapterRefused: the parent failed its checks.
     """
-    raise NotImplementedError
+    if not items:
+        raise InvalidInput("nothing to train: no study item")
+    material = Material(items, targets, anchors, anchor_targets)
+    mark = _identity(model, material, parent=parent, config=config, seed=seed)
+    if (done := _finished(folder, mark, base=model.fingerprint)) is not None:
+        return done
+    with model.wearing(None):
+        draft = (
+            model.worn.continued(parent, seed=seed) if parent is not None
+            else model.worn.fresh(rank=config.rank, alpha=config.alpha, targets=config.targets, seed=seed)
+        )
+    try:
+        return _run(
+            model, draft, material, config=config, seed=seed, folder=folder, mark=mark,
+            progress=progress or (lambda *_: None), cancelled=cancelled or (lambda: False),
+        )
+    finally:
+        with model.wearing(None):
+            model.worn.discard(draft)
+
+
+def _run(
+    model: LocalModel, draft: Draft, material: Material, *, config: DistillConfig, seed: int, folder: Path,
+    mark: str, progress: Callable[[int, int], None], cancelled: Callable[[], bool],
+) -> Trained:
+    """The loop, from the checkpoint or from the start, to the adapter on disk."""
+    student = Student(
+        model, draft, config=config, forward_tokens=model.forward_tokens,
+        items=Lesson.of(material.items, material.targets, device=model.device),
+        anchors=Lesson.of(material.anchors, material.anchor_targets, device=model.device),
+    )
+    plan = Plan(
+        [item.begins for item in material.items], anchors=len(material.anchors), epochs=config.epochs,
+        batch_items=config.batch_items, batch_anchors=config.batch_anchors, seed=seed,
+    )
+    steps = tokens = 0
+    if (before := checkpoints.restore(folder / CHECKPOINT, student, identity=mark)) is not None:
+        steps, tokens = before.steps, before.tokens
+        plan.restore(before.plan)
+    while (step := plan.next()) is not None:
+        if cancelled():
+            raise RunFailed("cancelled while training")
+        outcome = student.step(step)
+        for item, learnt in zip(step.items, outcome.learnt, strict=True):
+            plan.note(item, learnt=learnt)
+        steps, tokens = steps + 1, tokens + outcome.tokens
+        progress(steps, plan.most_steps())
+        if steps % config.checkpoint_steps == 0:
+            state = Checkpoint(steps, tokens, plan.state())
+            checkpoints.save(folder / CHECKPOINT, student, state, identity=mark)
+    with model.wearing(draft):
+        model.worn.save(draft, folder / ADAPTER)
+    learnt_keys = tuple(material.items[i].key for i in plan.learnt())
+    trained = Trained(folder / ADAPTER, steps, tokens, learnt_keys, _notes(model, student))
+    write_file(folder / DONE, json.dumps({"identity": mark, **asdict(trained), "adapter": ADAPTER}).encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return trained
+
+
+def _notes(model: LocalModel, student: Student) -> tuple[str, ...]:
+    if student.forward_tokens == model.forward_tokens:
+        return ()
+    return (f"memory ran out: passes of {student.forward_tokens} tokens were used",)
+
+
+def _identity(
+    model: LocalModel, material: Material, *, parent: Path | None, config: DistillConfig, seed: int
+) -> str:
+    """A hash over all that decides the outcome."""
+    return checkpoints.identity(
+        model.fingerprint, config.model_dump(), seed,
+        None if parent is None else check(parent, base=model.fingerprint),
+        [asdict(item) for item in (*material.items, *material.anchors)],
+        *(
+            tensor for part in (material.targets, material.anchor_targets)
+            for tensor in (part.offsets, part.indices, part.log_probs)
+        ),
+    )
+
+
+def _finished(folder: Path, mark: str, *, base: str) -> Trained | None:
+    """What a finished training of this identity left, None if there is none."""
+    if not (folder / DONE).is_file():
+        return None
+    done = json.loads((folder / DONE).read_text())
+    if done.pop("identity") != mark:
+        return None
+    check(folder / ADAPTER, base=base)
+    return Trained(
+        folder / ADAPTER, done["steps"], done["tokens"], tuple(done["learnt"]), tuple(done["notes"])
+    )

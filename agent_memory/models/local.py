@@ -43,6 +43,7 @@ class LocalModel:
         window: most tokens of prompt and answer together.
         device: "cpu" or a CUDA device.
         notes: fallbacks in use, for the report (no system role, no chat template, no packing).
+        forward_tokens: most tokens of one forward pass over packed rows.
         worn: the adapters on the base; for `distill` only, inside `wearing`.
     """
 
@@ -57,6 +58,7 @@ class LocalModel:
         self._network = network
         self._tokenizer = tokenizer
         self._config = config
+        self.forward_tokens = config.forward_tokens
         self._lock = FairLock()
         self._chat = ChatFormat(tokenizer)
         self._ends = self._chat.end_ids(_configured_ends(network))
@@ -200,7 +202,7 @@ class LocalModel:
         for span in spans:
             if not 0 < span.start <= len(span.ids) <= self.window:
                 raise InvalidInput(f"{len(span.ids)} tokens do not fit the window of {self.window}")
-        limit = forward_tokens or self._config.forward_tokens
+        limit = forward_tokens or self.forward_tokens
         return batches(spans, form=self.form, forward_tokens=limit, device=self.device)
 
     def hidden(self, batch: Batch) -> torch.Tensor:

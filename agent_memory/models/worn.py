@@ -7,6 +7,7 @@ only. `LocalModel` holds the lock around every call; nothing else touches adapte
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,7 +148,8 @@ class Worn:
         self._count += 1
         name = f"adapter{self._count}"
         settings = LoraConfig(**{k: v for k, v in config.items() if k not in ("peft_type", "inference_mode")})
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; not ours to mend
             torch.manual_seed(seed)
             if self._peft is None:
                 self._peft = PeftModel(self.network, settings, adapter_name=name)

@@ -1,0 +1,180 @@
+"""One optimiser step of the student.
+
+Everything frozen was computed before: the loop runs no base forward. Sequences go through the model in
+packed rows, the head is applied to answer tokens only, and gradients reach LoRA matrices only. When memory
+runs out, the same step is done again in passes of half the size; the result is the same up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from agent_memory.config import DistillConfig
+from agent_memory.consolidation.loss import chunked
+from agent_memory.consolidation.plan import Step
+from agent_memory.consolidation.targets import Item, Targets
+from agent_memory.errors import RunFailed
+from agent_memory.models.local import HEAD_CHUNK, LocalModel
+from agent_memory.models.packing import Batch, Span
+from agent_memory.models.worn import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step found: tokens read, mean losses in nats per token, whether each item was learnt."""
+
+    tokens: int
+    loss: float
+    anchor_loss: float
+    learnt: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Items with their targets, ready to be stepped on: spans, and (T, k) indices and log-probabilities."""
+
+    spans: tuple[Span, ...]
+    offsets: tuple[int, ...]
+    indices: torch.Tensor
+    log_probs: torch.Tensor
+
+    @classmethod
+    def of(cls, items: Sequence[Item], targets: Targets, *, device: str) -> Lesson:
+        """The items in order, their targets on the device."""
+        own = targets.pick([item.key for item in items])
+        return cls(
+            tuple(item.student_span for item in items), tuple(own.offsets.tolist()),
+            own.indices.to(device), own.log_probs.to(device),
+        )
+
+    def rows(self, item: int) -> range:
+        """The rows of an item's targets."""
+        return range(self.offsets[item], self.offsets[item + 1])
+
+
+class Student:
+    """A draft and its optimiser."""
+
+    def __init__(
+        self, model: LocalModel, draft: Draft, *, items: Lesson, anchors: Lesson, config: DistillConfig,
+        forward_tokens: int,
+    ) -> None:
+        self.forward_tokens = forward_tokens
+        self.draft = draft
+        self._model = model
+        self._items = items
+        self._anchors = anchors
+        self._config = config
+        with model.wearing(draft):
+            self.parameters = model.worn.parameters(draft)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(), lr=config.learning_rate, weight_decay=0.0, fused=True
+        )
+
+    def step(self, step: Step) -> Outcome:
+        """Trains once, under the model lock.
+
+        Raises:
+            RunFailed: the loss is not finite, or not even one row fits into memory.
+        """
+        rate = self._config.learning_rate * schedule(step.progress, warm_up=self._config.warm_up)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with self._model.wearing(self.draft, training=True):
+            outcome = self._gradients(step)
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._config.max_gradient)
+            if not math.isfinite(float(norm)):
+                raise RunFailed("the loss is no longer finite; a lower learning_rate may help")
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return outcome
+
+    def _gradients(self, step: Step) -> Outcome:
+        """Leaves the step's gradients in the parameters; halves the passes when memory runs out."""
+        while True:
+            try:
+                return self._accumulate(step)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.optimiser.zero_grad(set_to_none=True)
+                longest = max(len(span.ids) for span in self._spans(step))
+                if self.forward_tokens <= longest:
+                    raise RunFailed(
+                        f"out of memory even with one sequence of {longest} tokens at a time"
+                    ) from error
+                self.forward_tokens = max(self.forward_tokens // 2, longest)
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _accumulate(self, step: Step) -> Outcome:
+        spans = self._spans(step)
+        rows = [self._items.rows(i) for i in step.items] + [self._anchors.rows(a) for a in step.anchors]
+        weights = self._weights(rows, items=len(step.items))
+        learnt = [False] * len(spans)
+        sums, tokens = [0.0, 0.0], 0
+        for batch in self._model.batches(spans, forward_tokens=self.forward_tokens):
+            indices, log_probs = self._targets(batch, rows, items=len(step.items))
+            scale = torch.tensor(
+                [weights[m >= len(step.items)] for m in batch.members for _ in rows[m]], device=indices.device
+            )
+            with _autocast(self._model.device):
+                hidden = self._model.hidden(batch)
+            total, found = chunked(
+                hidden, indices, log_probs, weights=scale, head=self._model.head, chunk=HEAD_CHUNK
+            )
+            total.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            tokens += batch.ids.numel()
+            sizes = [len(rows[m]) for m in batch.members]
+            close = found.best - log_probs[:, 0] >= math.log(self._config.learnt)
+            for m, loss, near in zip(batch.members, found.loss.split(sizes), close.split(sizes), strict=True):
+                sums[m >= len(step.items)] += float(loss.sum())
+                learnt[m] = bool(near.all())
+        shares = [sums[0] * weights[0], sums[1] * weights[1] / (self._config.anchor_weight or 1.0)]
+        return Outcome(tokens, shares[0], shares[1], tuple(learnt[: len(step.items)]))
+
+    def _spans(self, step: Step) -> list[Span]:
+        return [self._items.spans[i] for i in step.items] + [self._anchors.spans[a] for a in step.anchors]
+
+    def _weights(self, rows: Sequence[range], *, items: int) -> tuple[float, float]:
+        """What one answer token and one anchor token weigh, so that the loss is a sum of two means."""
+        answer = sum(map(len, rows[:items]))
+        anchor = sum(map(len, rows[items:]))
+        return 1.0 / max(answer, 1), self._config.anchor_weight / max(anchor, 1)
+
+    def _targets(
+        self, batch: Batch, rows: Sequence[range], *, items: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, k) indices and log-probabilities for the batch's predicted tokens, in its order."""
+        parts = [
+            (self._items if m < items else self._anchors, slice(rows[m].start, rows[m].stop))
+            for m in batch.members
+        ]
+        return (
+            torch.cat([lesson.indices[part] for lesson, part in parts]),
+            torch.cat([lesson.log_probs[part] for lesson, part in parts]),
+        )
+
+
+def schedule(progress: float, *, warm_up: float) -> float:
+    """The learning rate's share of its peak: up over `warm_up` of the run, then down to zero in a line."""
+    if progress < warm_up:
+        return (progress + 1e-3) / (warm_up + 1e-3)
+    return (1.0 - progress) / (1.0 - warm_up)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch says, on any device, that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _autocast(device: str) -> AbstractContextManager[object]:
+    """bfloat16 matrix products on CUDA; plain float32 on the CPU."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.startswith("cuda") else nullcontext()
