@@ -59,7 +59,7 @@ class Draft:
 
 
 def draft(item: object, *, now: datetime, store: StoreConfig, trust: TrustConfig) -> Draft:
-    """An item of `add` or `add_many`: text, a message (role and content, or LangChain's), or `add`'s arguments.
+    """An item of `add`: text, a message (role and content, or LangChain's), or a mapping of its arguments.
 
     Raises:
         InvalidInput: something in it cannot be stored.
@@ -67,8 +67,9 @@ def draft(item: object, *, now: datetime, store: StoreConfig, trust: TrustConfig
     """
     arguments = dict(item) if isinstance(item, Mapping) else {"text": item}
     if "content" in arguments:  # a message with its role beside it
+        message = arguments
         arguments = {name: value for name, value in arguments.items() if name not in _OF_MESSAGES}
-        arguments["message"] = {name: item.get(name) for name in ("role", "content", "name")}
+        arguments["message"] = {name: message.get(name) for name in ("role", "content", "name")}
     unknown = sorted(str(name) for name in arguments.keys() - _ARGUMENTS)
     if unknown:
         raise InvalidInput(

@@ -45,15 +45,20 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
-def condition(filters: Filter | None, *, dialect: str) -> Condition:
+def condition(filters: Filter | None, *, dialect: str, empty: bool = True) -> Condition:
     """The filter as SQL for `dialect` ("sqlite" or "postgresql"); true without one.
 
     Raises:
-        FilterError: an operator, name or value that is not allowed, or too many of them.
+        FilterError: an operator, name or value that is not allowed, too many of them, or no test at all where
+            `empty` is False.
     """
-    if filters is None:
+    if filters is None and empty:
         return true()
-    return _Compiler(dialect).all_of(filters, depth=_MAX_DEPTH)
+    compiler = _Compiler(dialect)
+    compiled = compiler.all_of(filters, depth=_MAX_DEPTH)
+    if compiler.tests == 0 and not empty:
+        raise FilterError("the filter holds no test and would mean everything; say everything=True for that")
+    return compiled
 
 
 class _Compiler:
@@ -148,8 +153,8 @@ class _Compiler:
 
     def _metadata(self, key: str, operator: str, value: Any) -> Condition:
         """A test of one metadata value; NULL where the key is absent."""
-        kind: Any
-        plain: Any
+        kind: ColumnElement[Any]
+        plain: ColumnElement[Any]
         if self.sqlite:
             path = f'$."{key}"'
             kind, plain = (
@@ -181,7 +186,8 @@ class _Compiler:
 
     def _member(self, key: str, plain: Any, value: Any) -> Condition:
         if not self.sqlite:
-            return plain.op("@>")(_jsonb(value))
+            inside: Condition = plain.op("@>")(_jsonb(value))
+            return inside
         each = func.json_each(episodes.c.metadata, f'$."{key}"').table_valued("value", "type")
         return (
             select(1)

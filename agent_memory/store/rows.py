@@ -1,0 +1,152 @@
+"""How an episode lies in the tables: rows from drafts, episodes from rows, and what a batch repeats.
+
+Statements only, on the caller's connection; when to run them is decided in `episodes.py`. A batch takes a few
+statements, however many episodes it has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+
+from agent_memory.store import lexical, vectors
+from agent_memory.store.checks import Draft
+from agent_memory.store.erase import pieces
+from agent_memory.store.tables import counters, episode_history, episodes
+from agent_memory.types import Episode, Namespace, Trust
+
+
+def live(namespace_id: int, now: datetime) -> ColumnElement[bool]:
+    """Of this namespace, and not expired."""
+    return and_(
+        episodes.c.namespace_id == namespace_id,
+        or_(episodes.c.expires_at.is_(None), episodes.c.expires_at > now),
+    )
+
+
+def new_id(now: datetime) -> str:
+    """A UUID of version 7 (RFC 9562): milliseconds, then 74 random bits; sorts by time, says nothing else."""
+    value = int(now.timestamp() * 1000) << 80 | int.from_bytes(os.urandom(10))
+    return str(UUID(int=value & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
+
+
+class Known:
+    """What a batch may repeat: keys and contents that are in the namespace, or earlier in the batch."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        namespace_id: int,
+        drafts: Sequence[Draft],
+        *,
+        now: datetime,
+        window: float,
+    ) -> None:
+        self._window = timedelta(seconds=window)
+        self._keys: dict[str, Any] = {}
+        self._contents: dict[str, list[tuple[datetime, Any]]] = {}
+        own = live(namespace_id, now)
+        keys = [one.idempotency_key for one in drafts if one.idempotency_key is not None]
+        for chunk in pieces(keys):
+            for row in connection.execute(select(episodes).where(own, episodes.c.idempotency_key.in_(chunk))):
+                self._keys[row.idempotency_key] = row
+        for chunk in pieces([one.content_hash for one in drafts] if window else []):
+            for row in connection.execute(select(episodes).where(own, episodes.c.content_hash.in_(chunk))):
+                self._contents.setdefault(row.content_hash, []).append((row.occurred_at, row))
+
+    def recall(self, one: Draft) -> Any:
+        """The row, or the place in the batch, that this one repeats; None where it is new."""
+        if one.idempotency_key is not None and one.idempotency_key in self._keys:
+            return self._keys[one.idempotency_key]
+        for occurred_at, earlier in self._contents.get(one.content_hash, ()):
+            if abs(one.occurred_at - occurred_at) <= self._window:
+                return earlier
+        return None
+
+    def remember(self, one: Draft, place: int) -> None:
+        """This one is now in the batch."""
+        if one.idempotency_key is not None:
+            self._keys[one.idempotency_key] = place
+        if self._window:
+            self._contents.setdefault(one.content_hash, []).append((one.occurred_at, place))
+
+
+def insert_all(
+    connection: Connection,
+    namespace_id: int,
+    fresh: Sequence[tuple[Draft, Episode, NDArray[np.float32] | None]],
+) -> None:
+    """Episodes, postings, vectors and outbox rows, by a few statements for all of them."""
+    grow = update(counters).where(counters.c.name == "episodes").values(value=counters.c.value + len(fresh))
+    last = connection.execute(grow.returning(counters.c.value)).scalar_one()
+    pks = range(last - len(fresh) + 1, last + 1)
+    positions = _positions(connection, namespace_id, [one.session_id for one, _, _ in fresh])
+    connection.execute(insert(episodes), [
+        {"pk": pk, "id": episode.id, "namespace_id": namespace_id, "text": one.text, "role": one.role,
+         "session_id": one.session_id, "position": position, "source": one.source, "trust": one.trust,
+         "occurred_at": one.occurred_at, "created_at": episode.created_at, "expires_at": one.expires_at,
+         "revision": 1, "metadata": one.metadata, "content_hash": one.content_hash,
+         "idempotency_key": one.idempotency_key}
+        for pk, position, (one, episode, _) in zip(pks, positions, fresh, strict=True)
+    ])  # fmt: skip
+    lexical.add(
+        connection, namespace_id, [(pk, one.text) for pk, (one, _, _) in zip(pks, fresh, strict=True)]
+    )
+    vectors.add(
+        connection, namespace_id, [(pk, 1, vector) for pk, (_, _, vector) in zip(pks, fresh, strict=True)]
+    )
+
+
+def _positions(connection: Connection, namespace_id: int, sessions: Sequence[str | None]) -> list[int | None]:
+    """The place of each new episode in its session."""
+    following: dict[str, int] = {}
+    for chunk in pieces(sorted({session for session in sessions if session is not None})):
+        query = select(episodes.c.session_id, func.max(episodes.c.position)).where(
+            episodes.c.namespace_id == namespace_id, episodes.c.session_id.in_(chunk)
+        )
+        following |= {row[0]: row[1] + 1 for row in connection.execute(query.group_by(episodes.c.session_id))}
+    positions: list[int | None] = []
+    for session in sessions:
+        if session is None:
+            positions.append(None)
+            continue
+        positions.append(following.get(session, 0))
+        following[session] = following.get(session, 0) + 1
+    return positions
+
+
+def record(connection: Connection, rows: Sequence[Row[Any]], event: str, *, now: datetime) -> None:
+    """Keeps what the rows are before a change."""
+    if rows:
+        connection.execute(insert(episode_history), [
+            {"namespace_id": row.namespace_id, "episode_pk": row.pk, "revision": row.revision, "event": event,
+             "text": row.text, "metadata": row.metadata, "trust": row.trust, "changed_at": now}
+            for row in rows
+        ])  # fmt: skip
+
+
+def new_episode(one: Draft, namespace: Namespace, *, now: datetime, episode_id: str) -> Episode:
+    """The episode that a draft becomes."""
+    return Episode(
+        id=episode_id, text=one.text, role=one.role, session_id=one.session_id, source=one.source,
+        trust=one.trust,
+        occurred_at=one.occurred_at, created_at=now, revision=1, metadata=one.metadata,
+        user_id=namespace.user_id, agent_id=namespace.agent_id, expires_at=one.expires_at,
+    )  # fmt: skip
+
+
+def episode_of(row: Any, namespace: Namespace) -> Episode:
+    """The episode that a row holds."""
+    return Episode(
+        id=row.id, text=row.text, role=row.role, session_id=row.session_id, source=row.source,
+        trust=cast(Trust, row.trust), occurred_at=row.occurred_at, created_at=row.created_at,
+        revision=row.revision, metadata=row.metadata, user_id=namespace.user_id, agent_id=namespace.agent_id,
+        expires_at=row.expires_at,
+    )  # fmt: skip
