@@ -96,7 +96,8 @@ def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, str
     if not rows:
         return
     times = _times(connection, [pk for pk, _ in rows])
-    found, lengths = [], []
+    found: list[dict[str, Any]] = []
+    lengths: list[dict[str, Any]] = []
     for pk, text in rows:
         counted = Counter(terms(text))
         counted.update(date_terms(times[pk]) if pk in times else ())
@@ -292,4 +293,4 @@ def _accumulate(lexical: Lexical, rarer: list[str]) -> tuple[Keys, Scores]:
     if not keys:
         return np.empty(0, np.int64), np.empty(0)
     pks, places = np.unique(np.concatenate(keys), return_inverse=True)
-    return pks, np.bincount(places, weights=np.concatenate(scores), minlength=len(pks))
+    return pks, np.bincount(places, np.concatenate(scores), len(pks)).astype(np.float64)

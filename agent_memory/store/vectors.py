@@ -1,0 +1,376 @@
+"""Vectors of episodes: kept in SQL, compared exactly, and copied to Chroma where there are many.
+
+A vector is a row beside its episode, written in the same transaction, so nothing is ever lost with the index.
+Two marks on the row say where its copy is: `indexed_in`, the last generation of the index that got any
+revision of it, and `index_revision`, the number of the batch that put this revision there, NULL while it is
+waiting. The marks are the outbox: what waits is what is not marked, row by row, so that no counter can claim
+more than was done. `index_outbox` holds only what must be tried again: texts that could not be embedded.
+
+`ChromaFolder` is one directory of Chroma, the only place that imports it. It holds keys and vectors, no text,
+and only proposes candidates: what it returns is joined to SQL and scored by the vectors there, so that a
+stale, foreign or damaged entry can cost recall and nothing else. A damaged file can kill the process that
+opens it (its reader is native code), so the files are sealed with checksums after each batch, and a folder
+without a seal is first opened by a child process (`python -m agent_memory.store.vectors FOLDER`).
+
+What it does not know: when to write or rebuild (`upkeep.py`), scores of words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from agent_memory.errors import EmbeddingError
+from agent_memory.store import generations
+from agent_memory.store.database import Database
+from agent_memory.store.lexical import Keys, Scores, chunks
+from agent_memory.store.tables import episodes, index_outbox, vectors
+
+Vector = NDArray[np.float32]  # (D,)
+Matrix = NDArray[np.float32]  # (N, D)
+
+_NUMBER = np.dtype("<f4")
+_COLLECTION = "episodes"
+_SEARCHED = 300  # neighbours that HNSW keeps in view: above the candidates of a search (chosen)
+#: Pending texts that are embedded at once (chosen).
+EMBEDDED = 256
+#: Longest rest between attempts to embed, in seconds (chosen).
+LONGEST_REST_SECONDS = 600.0
+_CHECK_SECONDS = 120  # for a child to open a folder; 100,000 vectors took 4 s
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, int, Vector | None]]) -> None:
+    """Stores the vectors of episodes, or that they are pending, inside the caller's transaction.
+
+    Args:
+        connection: of the transaction that adds or changes the episodes.
+        namespace_id: their owner.
+        rows: key, revision and vector of each episode (any length; kept at length one), None while it could
+            not be made.
+
+    Raises:
+        EmbeddingError: a vector is not a finite row of numbers.
+    """
+    if not rows:
+        return
+    pks = [pk for pk, _, _ in rows]
+    known: set[int] = set()
+    for chunk in chunks(pks):
+        statement = select(vectors.c.episode_pk).where(_these(namespace_id, chunk))
+        known.update(connection.execute(statement).scalars())
+    values = [{"episode_pk": pk, "namespace_id": namespace_id, "revision": revision, **_packed(vector)}
+              for pk, revision, vector in rows]  # fmt: skip
+    new = [row for row in values if row["episode_pk"] not in known]
+    if new:
+        connection.execute(insert(vectors), new)
+    if known:
+        _replace(connection, namespace_id, [row for row in values if row["episode_pk"] in known])
+    waiting = [{"namespace_id": namespace_id, "episode_pk": pk, "revision": revision, "op": "embed"}
+               for pk, revision, vector in rows if vector is None]  # fmt: skip
+    if waiting:
+        connection.execute(insert(index_outbox), waiting)
+
+
+def _replace(connection: Connection, namespace_id: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Puts other vectors in place of those that are there; their copies in the index wait to be replaced."""
+    changed: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("revision", "vector", "dimension")}
+    statement = update(vectors).where(
+        vectors.c.namespace_id == namespace_id, vectors.c.episode_pk == bindparam("pk")
+    )
+    new = [{"pk": row["episode_pk"], **{f"new_{name}": row[name] for name in changed}} for row in rows]
+    connection.execute(statement.values(**changed, index_revision=None), new)
+    for chunk in chunks([row["episode_pk"] for row in rows]):
+        connection.execute(delete(index_outbox).where(index_outbox.c.episode_pk.in_(chunk)))
+
+
+def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> int:
+    """Deletes the vectors of episodes and what waits for them; returns how many vectors there were.
+
+    Where the index got any of them, its generations are retired in the same transaction: Chroma does not
+    erase what it deletes, so its folders go (`VectorIndex.purge`) and are made anew from what is left.
+    """
+    removed, copied = 0, False
+    for chunk in chunks(pks):
+        inside = select(func.count()).where(_these(namespace_id, chunk), vectors.c.indexed_in.is_not(None))
+        copied = copied or bool(connection.execute(inside).scalar_one())
+        removed += connection.execute(delete(vectors).where(_these(namespace_id, chunk))).rowcount
+        connection.execute(delete(index_outbox).where(index_outbox.c.episode_pk.in_(chunk)))
+    if copied:
+        generations.retire(connection, namespace_id)
+    return removed
+
+
+remove = erase  # what other parts call it inside an update
+
+
+def _these(namespace_id: int, pks: Sequence[int]) -> Any:
+    return (vectors.c.namespace_id == namespace_id) & vectors.c.episode_pk.in_(pks)
+
+
+def _packed(vector: Vector | None) -> dict[str, Any]:
+    if vector is None:
+        return {"dimension": None, "vector": None}
+    unit = normalised(vector)
+    return {"dimension": len(unit), "vector": unit.astype(_NUMBER).tobytes()}
+
+
+def normalised(vector: Any) -> Vector:
+    """The vector at length one; one of zeros stays as it is and is like nothing.
+
+    Raises:
+        EmbeddingError: it is not a finite row of numbers.
+    """
+    row = np.asarray(vector, dtype=np.float32)
+    if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
+        raise EmbeddingError(f"a vector must be a row of finite numbers, not an array of shape {row.shape}")
+    length = float(np.linalg.norm(row.astype(np.float64)))
+    return row if length == 0 else (row / length).astype(np.float32)
+
+
+def unpacked(blobs: Sequence[bytes], dimension: int) -> Matrix:
+    """Stored vectors as an array."""
+    return np.frombuffer(b"".join(blobs), dtype=_NUMBER).reshape(-1, dimension)
+
+
+def embed_pending(
+    database: Database, namespace_id: int, embed: Callable[[Sequence[str]], Matrix]
+) -> float | None:
+    """Makes the vectors that are pending; seconds until the next attempt where that fails, else None."""
+    while True:
+        columns = (episodes.c.pk, episodes.c.revision, episodes.c.text)
+        statement = (
+            select(index_outbox.c.seq, index_outbox.c.attempts, *columns)
+            .join(episodes, episodes.c.pk == index_outbox.c.episode_pk)
+            .where(index_outbox.c.namespace_id == namespace_id)
+            .order_by(index_outbox.c.seq)
+            .limit(EMBEDDED)
+        )
+        with database.read() as connection:
+            waiting = list(connection.execute(statement))
+        if not waiting:
+            return None
+        try:
+            matrix = embed([row.text for row in waiting])
+        except EmbeddingError as error:
+            _count_attempt(database, [row.seq for row in waiting], error)
+            return float(min(2.0 ** min(row.attempts for row in waiting), LONGEST_REST_SECONDS))
+        with database.write() as connection:
+            current = {}
+            for chunk in chunks([row.pk for row in waiting]):
+                still = select(episodes.c.pk, episodes.c.revision).where(episodes.c.pk.in_(chunk))
+                current.update({row.pk: row.revision for row in connection.execute(still)})
+            add(connection, namespace_id, [
+                (row.pk, row.revision, vector) for row, vector in zip(waiting, matrix, strict=True)
+                if current.get(row.pk) == row.revision
+            ])  # fmt: skip
+
+
+def _count_attempt(database: Database, seqs: Sequence[int], error: EmbeddingError) -> None:
+    with database.write() as connection:
+        for chunk in chunks(seqs):
+            connection.execute(
+                update(index_outbox)
+                .where(index_outbox.c.seq.in_(chunk))
+                .values(attempts=index_outbox.c.attempts + 1, error=type(error).__name__)
+            )
+
+
+# ---------------------------------------------------------------------- comparing
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Cosines of one query with episodes of one namespace: some at hand, any others read when asked for."""
+
+    connection: Connection
+    namespace_id: int
+    vector: Vector
+    pks: Keys
+    """Keys whose cosine is at hand, ascending. (N,)"""
+    scores: Scores
+    """Their cosines. (N,)"""
+    path: str
+    """How they were found: "exact" or "index"."""
+
+    def top(self, n: int, *, among: Keys | None = None) -> Keys:
+        """The n most similar of those at hand, best first, the later episode first among equals."""
+        pks, scores = self.pks, self.scores
+        if among is not None:
+            kept = np.isin(pks, among)
+            pks, scores = pks[kept], scores[kept]
+        if len(pks) > 4 * n:
+            kept = scores >= np.partition(scores, -n)[-n]
+            pks, scores = pks[kept], scores[kept]
+        return pks[np.lexsort((-pks, -scores))[:n]]
+
+    def of(self, pks: Keys) -> Scores:
+        """The cosines of these episodes; NaN where a vector is pending."""
+        keys, scores = self.pks, self.scores
+        missing = np.setdiff1d(pks, keys)
+        if self.path != "exact" and len(missing):
+            more, theirs = compare(self.connection, self.namespace_id, self.vector, among=missing)
+            keys, scores = np.concatenate((keys, more)), np.concatenate((scores, theirs))
+            order = np.argsort(keys)
+            keys, scores = keys[order], scores[order]
+        if not len(keys):
+            return np.full(len(pks), np.nan)
+        at = np.minimum(np.searchsorted(keys, pks), len(keys) - 1)
+        return np.where(keys[at] == pks, scores[at], np.nan)
+
+
+def compare(
+    connection: Connection, namespace_id: int, vector: Vector, *, among: Keys | None = None, where: Any = None
+) -> tuple[Keys, Scores]:
+    """Keys and cosines of all vectors of a namespace, of some keys, or under a condition; keys ascending.
+
+    Vectors of another dimension are left out: another embedder made them.
+    """
+    statement = select(vectors.c.episode_pk, vectors.c.vector).where(
+        vectors.c.namespace_id == namespace_id, vectors.c.dimension == len(vector)
+    )
+    if where is not None:
+        statement = statement.where(where)
+    rows: list[Any] = []
+    if among is None:
+        rows = list(connection.execute(statement))
+    else:
+        for chunk in chunks(among.tolist()):
+            rows += connection.execute(statement.where(vectors.c.episode_pk.in_(chunk)))
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0)
+    keys, blobs = zip(*rows, strict=True)
+    pks = np.array(keys, dtype=np.int64)
+    scores = (unpacked(blobs, len(vector)) @ vector).astype(np.float64)  # (N, D) @ (D,)
+    order = np.argsort(pks)
+    return pks[order], scores[order]
+
+
+# ---------------------------------------------------------------------- Chroma
+
+
+class ChromaFolder:
+    """One open directory of Chroma: keys and vectors. Not for two writers at once."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        import chromadb
+        from chromadb.config import Settings
+
+        self.path = path
+        self._client = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
+        try:
+            if create:
+                shape: Any = {"hnsw": {"space": "cosine", "ef_search": _SEARCHED}}
+                self._items = self._client.create_collection(
+                    _COLLECTION, configuration=shape, embedding_function=None
+                )
+            else:
+                self._items = self._client.get_collection(_COLLECTION, embedding_function=None)
+        except BaseException:
+            self._client.close()
+            raise
+
+    def put(self, pks: Sequence[int], matrix: Matrix) -> None:
+        """Adds or replaces vectors; at most 5,461 at once."""
+        self._items.upsert(ids=[str(pk) for pk in pks], embeddings=matrix)
+
+    def nearest(self, vector: Vector, n: int) -> list[int]:
+        """The keys of about the n most similar vectors."""
+        found = self._items.query(query_embeddings=[vector], n_results=n, include=[])
+        return [int(pk) for pk in found["ids"][0]]
+
+    def count(self) -> int:
+        """How many vectors it says to hold."""
+        return int(self._items.count())
+
+    def keys(self) -> set[int]:
+        """Every key in it."""
+        return {int(pk) for pk in self._items.get(include=[])["ids"]}
+
+    def close(self) -> None:
+        """Lets go of files and memory."""
+        self._client.close()
+
+
+def seal_path(folder: Path) -> Path:
+    """Where the checksums of a folder are."""
+    return folder.with_name(f"{folder.name}.seal")
+
+
+def unseal(folder: Path) -> None:
+    """Says that the folder is about to change."""
+    seal_path(folder).unlink(missing_ok=True)
+
+
+def seal(folder: Path) -> None:
+    """Says that the folder is whole as it is now."""
+    beside = seal_path(folder).with_suffix(".part")
+    beside.write_text(json.dumps(_checksums(folder)))
+    beside.replace(seal_path(folder))
+
+
+def is_sound(folder: Path) -> bool:
+    """Whether a folder that nobody writes to opens without harm, by its seal or by a child process."""
+    try:
+        with closing(sqlite3.connect(f"file:{folder / 'chroma.sqlite3'}?mode=ro", uri=True)) as opened:
+            if opened.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                return False
+        if seal_path(folder).exists():
+            return bool(json.loads(seal_path(folder).read_text()) == _checksums(folder))
+    except (sqlite3.Error, OSError, ValueError):
+        return False
+    command = [sys.executable, "-m", "agent_memory.store.vectors", str(folder)]
+    try:
+        child = subprocess.run(  # noqa: S603  # our own module, and a path that we made
+            command, timeout=_CHECK_SECONDS, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return child.returncode == 0
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder and its seal."""
+    unseal(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Checksums of the graph's files; SQLite's own file changes with each opening and checks itself."""
+    sums = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not file.name.startswith("chroma.sqlite3"):
+            with file.open("rb") as opened:
+                sums[str(file.relative_to(folder))] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return sums
+
+
+def _open_once(folder: Path) -> None:
+    """Opens a folder and asks it for everything; for a child process, which may die of it."""
+    opened = ChromaFolder(folder)
+    count = opened.count()
+    if count:
+        dimension = len(opened._items.get(limit=1, include=["embeddings"])["embeddings"][0])
+        if len(opened.nearest(np.ones(dimension, dtype=np.float32), min(count, _SEARCHED))) == 0:
+            raise SystemExit(1)
+    opened.close()
+
+
+if __name__ == "__main__":
+    _open_once(Path(sys.argv[1]))
