@@ -421,9 +421,9 @@ class World:
         return self._reading(rng, stage)
 
     def _size(self, rng: random.Random, stage: float) -> int:
-        most = 2 + int(min(1.0, stage / 0.45) * 26)
+        most = 2 + int(stage * 26)
         draw = rng.random()
-        low, high = (1, 3) if draw < 0.25 else (3, 8) if draw < 0.65 else (8, 14) if draw < 0.88 else (14, 28)
+        low, high = (1, 3) if draw < 0.3 else (3, 8) if draw < 0.7 else (8, 14) if draw < 0.9 else (14, 28)
         return max(1, min(rng.randint(low, high), most))
 
     def _system(self, rng: random.Random) -> str:
