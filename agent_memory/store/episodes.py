@@ -17,9 +17,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,45 +81,45 @@ class EpisodeStore:
             )
         if not drafts:
             return []
-        return self.add_drafts(namespace, drafts, now=now)
+        found = self.embedded([one.text for one in drafts])
+        batch = [
+            (one, None if found is None else found[place], new_id(now)) for place, one in enumerate(drafts)
+        ]
+        with self.writing() as connection:
+            namespace_id = self.own(connection, namespace, now=now)
+            outcomes = self.put(connection, namespace, namespace_id, batch, now=now)
+        self._ids[namespace] = namespace_id
+        self.notify(namespace_id)
+        return outcomes
 
-    def add_drafts(
+    def put(
         self,
+        connection: Connection,
         namespace: Namespace,
-        drafts: Sequence[Draft],
+        namespace_id: int,
+        batch: Sequence[tuple[Draft, NDArray[np.float32] | None, str]],
         *,
         now: datetime,
-        ids: Sequence[str] | None = None,
     ) -> list[Added]:
-        """Stores checked drafts, under `ids` where they come from an export; returns one outcome for each."""
-        found = self._vectors([one.text for one in drafts])
-        with self.writing() as connection:
-            namespace_id = self._own(connection, namespace, now=now)
-            known = Known(
-                connection, namespace_id, drafts, now=now, window=self.settings.duplicate_window_seconds
-            )
-            outcomes: list[Added | int] = []  # an int is the place of an earlier item of the same batch
-            fresh: list[tuple[Draft, Episode, NDArray[np.float32] | None]] = []
-            for place, one in enumerate(drafts):
-                earlier = known.recall(one)
-                if isinstance(earlier, int):
-                    outcomes.append(earlier)
-                    continue
-                if earlier is not None:
-                    outcomes.append(Added(earlier.id, "NOOP", episode_of(earlier, namespace)))
-                    continue
-                episode = new_episode(one, namespace, now=now, episode_id=ids[place] if ids else new_id(now))
-                fresh.append((one, episode, None if found is None else found[place]))
-                known.remember(one, place)
+        """Stores drafts with their vectors and ids within the caller's `writing()`; one outcome each."""
+        drafts = [one for one, _, _ in batch]
+        window = self.settings.duplicate_window_seconds
+        known = Known(connection, namespace_id, drafts, now=now, window=window)
+        outcomes: list[Added] = []
+        fresh: list[tuple[Draft, Episode, NDArray[np.float32] | None]] = []
+        for one, vector, episode_id in batch:
+            earlier = known.recall(one)
+            if earlier is None:
+                episode = new_episode(one, namespace, now=now, episode_id=episode_id)
+                fresh.append((one, episode, vector))
+                known.remember(one, episode)
                 outcomes.append(Added(episode.id, "ADD", episode))
-            if fresh:
-                insert_all(connection, namespace_id, fresh)
+            else:
+                was = earlier if isinstance(earlier, Episode) else episode_of(earlier, namespace)
+                outcomes.append(Added(was.id, "NOOP", was))
         if fresh:
-            self.notify(namespace_id)
-        return [
-            replace(cast(Added, outcomes[one]), event="NOOP") if isinstance(one, int) else one
-            for one in outcomes
-        ]
+            insert_all(connection, namespace_id, fresh)
+        return outcomes
 
     # ------------------------------------------------------------------ read
 
@@ -210,7 +209,7 @@ class EpisodeStore:
             raise InvalidInput("update needs text=, metadata=, or both")
         new_text = None if text is None else check_text(text, limit=self.settings.max_text_bytes)
         new_metadata = None if metadata is None else check_metadata(metadata, store=self.settings)
-        found = None if new_text is None else self._vectors([new_text])
+        found = None if new_text is None else self.embedded([new_text])
         with self.writing() as connection:
             row = self._row(connection, namespace, episode_id)
             values: dict[str, Any] = {}
@@ -277,7 +276,7 @@ class EpisodeStore:
             self._ids[namespace] = found
         return self._ids[namespace]
 
-    def _own(self, connection: Connection, namespace: Namespace, *, now: datetime) -> int:
+    def own(self, connection: Connection, namespace: Namespace, *, now: datetime) -> int:
         """The key of a namespace, made where it is missing; remembered only once it is committed."""
         found = self.namespace_id(connection, namespace)
         if found is not None:
@@ -299,7 +298,7 @@ class EpisodeStore:
             raise NotFound(f"no episode {wanted} in this namespace")
         return row
 
-    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+    def embedded(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         """One vector per text (N, D), or None where the embedder fails: they stay pending."""
         if self.embed is None:
             return None

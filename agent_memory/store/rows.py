@@ -62,7 +62,7 @@ class Known:
                 self._contents.setdefault(row.content_hash, []).append((row.occurred_at, row))
 
     def recall(self, one: Draft) -> Any:
-        """The row, or the place in the batch, that this one repeats; None where it is new."""
+        """The row, or the episode of the same batch, that this one repeats; None where it is new."""
         if one.idempotency_key is not None and one.idempotency_key in self._keys:
             return self._keys[one.idempotency_key]
         for occurred_at, earlier in self._contents.get(one.content_hash, ()):
@@ -70,12 +70,12 @@ class Known:
                 return earlier
         return None
 
-    def remember(self, one: Draft, place: int) -> None:
+    def remember(self, one: Draft, episode: Episode) -> None:
         """This one is now in the batch."""
         if one.idempotency_key is not None:
-            self._keys[one.idempotency_key] = place
+            self._keys[one.idempotency_key] = episode
         if self._window:
-            self._contents.setdefault(one.content_hash, []).append((one.occurred_at, place))
+            self._contents.setdefault(one.content_hash, []).append((one.occurred_at, episode))
 
 
 def insert_all(

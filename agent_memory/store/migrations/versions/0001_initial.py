@@ -18,3 +18,4 @@ def upgrade() -> None:
     metadata.create_all(op.get_bind())
     for name, query in VIEWS.items():
         op.execute(f"CREATE VIEW {name} AS {query}")
+    op.execute("INSERT INTO counters (name, value) VALUES ('episodes', 0)")
