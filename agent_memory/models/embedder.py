@@ -210,7 +210,8 @@ class CheckedEmbedder:
 
     def _checked(self, answer: Any, *, count: int) -> Vectors:
         try:
-            vectors = np.asarray(answer, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, refused below
+                vectors = np.asarray(answer, dtype=np.float32)
         except (TypeError, ValueError) as error:
             message = f"The embedder {self.name} returned no lists of equally many numbers."
             raise EmbeddingError(message) from error
@@ -249,9 +250,10 @@ def as_embedder(embeddings: Any = None) -> Embedder:
         return embeddings
     name = _name(embeddings)
     documents, query = (getattr(embeddings, method, None) for method in ("embed_documents", "embed_query"))
-    if callable(documents) and callable(query):
+    usable = not isinstance(embeddings, type)  # a class that nobody made an object of is a likely slip
+    if usable and callable(documents) and callable(query):
         return CheckedEmbedder(documents, query, name=name)
-    if callable(embeddings) and not isinstance(embeddings, type):
+    if usable and callable(embeddings):
         return CheckedEmbedder(embeddings, lambda text: embeddings([text])[0], name=name)
     raise InvalidInput(
         f"embeddings must be None, an object with embed_documents and embed_query, or a function from a list "

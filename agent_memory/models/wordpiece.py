@@ -44,18 +44,19 @@ class WordPieces(dict[str, tuple[int, ...]]):
     def __init__(self, vocabulary: Mapping[str, int], *, first_bucket: int, buckets: int) -> None:
         super().__init__()
         self._vocabulary = vocabulary
+        self._longest = max(map(len, vocabulary), default=1)  # characters of a piece
         self._first_bucket = first_bucket
         self._buckets = buckets
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         """The rows of a word that is not cached."""
+        if len(word) > LONGEST_WORD:
+            parts = (word[at : at + LONGEST_WORD] for at in range(0, len(word), LONGEST_WORD))
+            return tuple(chain.from_iterable(map(self.__getitem__, parts)))
         if len(self) >= CACHED_WORDS:
             self.clear()
-        rows = tuple(chain.from_iterable(
-            self._split(word[at : at + LONGEST_WORD]) for at in range(0, len(word), LONGEST_WORD)
-        ))
-        if len(word) <= LONGEST_WORD:
-            self[word] = rows
+        rows = tuple(self._split(word))
+        self[word] = rows
         return rows
 
     def rows(self, text: str) -> list[int]:
@@ -68,7 +69,7 @@ class WordPieces(dict[str, tuple[int, ...]]):
         start = 0
         while start < len(word):
             mark = "##" if start else ""
-            end = len(word)
+            end = min(len(word), start + self._longest)
             while end > start and (row := self._vocabulary.get(mark + word[start:end])) is None:
                 end -= 1
             if row is None:  # not even the first character continues a word; perhaps it begins one
