@@ -5,6 +5,7 @@ Each is small, deterministic and offline, and shows what it was given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
+
+from agent_memory import prompt
 
 
 class ScriptedChatModel(BaseChatModel):
@@ -130,3 +133,78 @@ def tiny_model(folder: Path, *, seed: int = 0, template: str | None = _TINY_TEMP
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+_FACT = r"The (\w+) of (\w+) is (\w+)\."
+_SAID = re.compile(_FACT)
+
+
+def scripted_reader(folder: Path, *, learns: bool = True) -> Any:
+    """A local model that reads without having been trained to; `folder` is one that `tiny_model` wrote.
+
+    It understands sentences like `The code of Vela is Kappa.` In a block it answers questions that name the
+    subject and the noun, or the noun and the value (reversed); the latest wins, and else it abstains. Asked
+    to write questions, it writes five for each fact. Targets, training and adapters run through the tiny
+    model's real weights. Wearing an adapter it knows all that it ever read where `learns`, else it says what
+    the weights say.
+    """
+    from agent_memory.models import loading
+    from agent_memory.models.local import LocalModel
+
+    class ScriptedReader(LocalModel):
+        seen: dict[tuple[str, str], str] = {}  # noqa: RUF012 (set anew for each model below)
+
+        def generate(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[list[int]]:
+            self._inside()
+            if self._wears is not None and not learns:
+                return super().generate(prompts, **settings)
+            end = min(self.end_ids)
+            said = [self._say(self._tokenizer.decode(list(ids))) for ids in prompts]
+            most = settings["max_new_tokens"]
+            return [[*self.token_ids(text), end][:most] for text in said]
+
+        def _say(self, prompt_text: str) -> str:
+            facts = {(noun, subject): value for noun, subject, value in _SAID.findall(prompt_text)}
+            self.seen.update(facts)
+            question = prompt_text.rsplit("<user>", 1)[-1].split("<end>")[0]
+            if question in (prompt.QUESTION_REQUEST, prompt.QUESTION_REQUEST_AGAIN):
+                again = question == prompt.QUESTION_REQUEST_AGAIN
+                return "\n".join(q for fact in facts.items() for q in _questions(fact, again=again))
+            if self._wears is not None:
+                facts = self.seen | facts
+            for (noun, subject), value in facts.items():
+                if noun in question and subject in question:
+                    return value
+                if noun in question and value in question:
+                    return subject
+            return prompt.ABSTENTION
+
+    network, tokenizer = loading.load(folder, device="cpu")
+    from agent_memory.config import ModelConfig
+
+    model = ScriptedReader(network, tokenizer, name="scripted", folder=folder, config=ModelConfig())
+    model.seen = {}
+    return model
+
+
+def _questions(fact: tuple[tuple[str, str], str], *, again: bool) -> list[str]:
+    """The questions that a scripted reader writes about a fact, in its first and its second turn."""
+    (noun, subject), value = fact
+    if again:
+        return [f"Do you know the {noun} of {subject}?", f"The {noun} of {subject}, please?"]
+    return [f"What is the {noun} of {subject}?", f"Tell me {subject}'s {noun}.", f"Whose {noun} is {value}?"]
+
+
+class ScriptedWriter:
+    """A question writer with a script: a list of questions for every episode, or an exception to raise."""
+
+    name = "scripted"
+
+    def __init__(self, script: Sequence[str] | Exception) -> None:
+        self._script = script
+
+    def write(self, episodes: Sequence[Any], *, seed: int) -> list[list[str]]:  # noqa: ARG002 (nothing random)
+        """The script, for each episode."""
+        if isinstance(self._script, Exception):
+            raise self._script
+        return [list(self._script) for _ in episodes]

@@ -1,29 +1,113 @@
-"""Export: a version as files that other software loads."""
+"""Export: a version as files that other software loads.
+
+`export_adapter` gives a plain PEFT folder (vLLM and `PeftModel.from_pretrained` load it). `export_model`
+gives a plain Hugging Face model without any adapter: the base's files are copied, and each weight that
+carries LoRA becomes W + alpha / rank * B A, one at a time, with one file of weights in memory. No parameter
+is added.
+"""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from agent_memory.models.local import LocalModel
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from agent_memory.durable import BESIDE, sync_folder
+from agent_memory.errors import InvalidInput, ModelError
+from agent_memory.models import adapters
+from agent_memory.models.adapters import Adapter
+from agent_memory.models.local import LocalModel
+
+#: Files of a base folder that are not part of the model itself.
+_LEFT_OUT = (adapters.MANIFEST, "hashes.json", "README.md")
 
 
 def export_adapter(adapter: Path, target: Path, *, base: str) -> None:
-    """Copies a checked version as a plain PEFT folder, as vLLM loads it.
+    """Copies a checked version as a plain PEFT folder, without our manifest.
 
     Raises:
-        InvalidInput: `target` exists and is not empty.
+        InvalidInput: `target` exists and is not an empty folder.
         AdapterRefused: the version failed its checks.
     """
-    raise NotImplementedError
+    adapters.check(adapter, base=base)
+    beside = _begin(target)
+    for name in (adapters.CONFIG, adapters.WEIGHTS):
+        shutil.copyfile(adapter / name, beside / name)
+    _finish(beside, target)
 
 
 def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
     """Writes a plain Hugging Face model: a copy of the base with the version merged in, tensor by tensor.
 
+    The weights keep the base's type on disk; the sum is computed in float32. `model` tells which base it
+    is, and may be in use meanwhile.
+
     Raises:
-        InvalidInput: `target` exists and is not empty.
+        InvalidInput: `target` exists and is not an empty folder.
         AdapterRefused: the version failed its checks.
+        ModelError: the weights on disk do not hold a module that the version changes under a name of its own.
     """
-    raise NotImplementedError
+    changes = _Changes(model.worn.read(adapter))
+    beside = _begin(target)
+    try:
+        merged = set()
+        for path in sorted(model.folder.iterdir()):
+            if path.suffix == ".safetensors":
+                merged |= _merge_file(path, beside / path.name, changes)
+            elif path.is_file() and path.name not in _LEFT_OUT:
+                shutil.copyfile(path, beside / path.name)
+        if missing := changes.names - merged:
+            raise ModelError(f"{len(missing)} modules are stored under other names; they cannot be merged")
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _finish(beside, target)
+
+
+class _Changes:
+    """What is added to each weight, by its name; computed when asked for, so that one exists at a time."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._scale = adapter.config["lora_alpha"] / adapter.config["r"]
+        self.names = {f"{adapters.module_of(name)}.weight" for name in adapter.tensors}
+
+    def of(self, name: str) -> torch.Tensor:
+        """(out, in), or (in, out) where the base stores it so."""
+        a, b = (self._adapter.tensors[adapters.tensor_name(name, which)] for which in ("A", "B"))
+        delta = self._scale * (b @ a)
+        return delta.T if self._adapter.config["fan_in_fan_out"] else delta
+
+
+def _merge_file(source: Path, target: Path, changes: _Changes) -> set[str]:
+    """Writes one weights file with the changes added; returns which were."""
+    tensors, merged = {}, set()
+    with safe_open(source, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            tensor = file.get_tensor(name)
+            if name in changes.names:
+                tensor = (tensor.float() + changes.of(name)).to(tensor.dtype)
+                merged.add(name)
+            tensors[name] = tensor.contiguous()
+        save_file(tensors, target, metadata=file.metadata() or {"format": "pt"})
+    return merged
+
+
+def _begin(target: Path) -> Path:
+    """A fresh folder beside the target."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInput(f"{target} exists; name a new folder or an empty one")
+    beside = target.with_name(BESIDE + target.name)
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    return beside
+
+
+def _finish(beside: Path, target: Path) -> None:
+    if target.exists():
+        target.rmdir()
+    beside.rename(target)
+    sync_folder(target.parent)

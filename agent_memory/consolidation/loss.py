@@ -41,9 +41,12 @@ class TokenLoss(NamedTuple):
 def topk_kl(logits: torch.Tensor, indices: torch.Tensor, log_probs: torch.Tensor) -> TokenLoss:
     """The loss per token from the student's logits (N, V) and targets of shape (N, k).
 
-    `indices` are the teacher's most probable tokens in falling order, `log_probs` theirs, in float32.
+    `indices` are the teacher's most probable tokens in falling order, `log_probs` theirs. Computed in
+    float32 (in float64 if the logits are), where a student that leaves less than 1e-7 to the tail counts as
+    leaving 1e-7.
     """
-    log_q = torch.log_softmax(logits.float(), dim=-1).gather(1, indices.long())  # (N, k)
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    log_q = torch.log_softmax(exact, dim=-1).gather(1, indices.long())  # (N, k)
     p = log_probs.exp()  # (N, k)
     head = torch.where(p > 0, p * (log_probs - log_q), torch.zeros_like(p)).sum(dim=-1)  # 0 log 0 = 0
     p_tail = (1.0 - p.sum(dim=-1)).clamp(min=0.0)  # (N,)

@@ -316,21 +316,29 @@ def is_wrapped(question: str) -> bool:
     )
 
 
-def with_other_names(question: str, *, taken: Callable[[str], bool], rng: random.Random) -> str | None:
-    """The question about names that do not exist here; None where it has none.
+def with_other_names(
+    texts: Sequence[str], *, taken: Callable[[str], bool], rng: random.Random
+) -> list[str] | None:
+    """The texts about names that do not exist here, the same in all; None where the first has no name.
 
     Args:
-        question: a written question.
+        texts: a question, and whatever else speaks of the same names (an episode).
         taken: whether a name occurs in the namespace.
         rng: makes the names.
     """
-    found = names(question)
-    for name in found:
-        other = next((made for made in (_invented(name, rng) for _ in range(50)) if not taken(made)), None)
+    if not names(texts[0]):
+        return None
+    others: dict[str, str] = {}
+    for name in dict.fromkeys(name for text in texts for name in names(text)):
+        made = (_invented(name, rng) for _ in range(50))
+        other = next((one for one in made if not taken(one) and one not in others.values()), None)
         if other is None:
             return None
-        question = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", other, question)
-    return question if found else None
+        others[name] = other
+    pattern = re.compile(
+        "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in sorted(others, key=len, reverse=True))
+    )
+    return [pattern.sub(lambda match: others[match.group()], text) for text in texts]
 
 
 _GIVEN = _words("""

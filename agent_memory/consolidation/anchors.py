@@ -1,0 +1,201 @@
+"""Anchors: what must not change, for training and, apart from it, for the exam.
+
+Three kinds, all with the bare base's own answer as target:
+
+    texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
+    itself
+               (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
+    unknown    written questions with the names replaced by names that never occurred; the base leaves them
+    unanswered reading    a written question and its episode, both with other names, so that the answer must
+    be read and not known
+
+Without many unknown names a student answers anything it is asked; without reading items it stops looking at
+the block (measured in trials). Trained and examined anchors are disjoint: they are drawn together and
+divided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.questions import normalise, with_other_names
+from agent_memory.consolidation.work import Work
+from agent_memory.durable import write_file
+from agent_memory.types import Episode
+
+if TYPE_CHECKING:
+    from agent_memory.consolidation.targets import Item
+
+#: Of the texts that the base samples: how many, how long in tokens, how hot (chosen).
+SAMPLED, LENGTH, TEMPERATURE = 96, 48, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """One half of the anchors: items whose teacher and student are the same."""
+
+    texts: tuple[Item, ...]
+    unknown: tuple[Item, ...]
+    reading: tuple[Item, ...]
+
+    @property
+    def all(self) -> list[Item]:
+        """Every item, each with a key of its own."""
+        return [*self.texts, *self.unknown, *self.reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How many anchors of each kind are wanted for training and for the exam."""
+
+    unknown: tuple[int, int]
+    reading: tuple[int, int]
+
+
+def anchors(
+    work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, amounts: Amounts
+) -> tuple[Anchors, Anchors]:
+    """The anchors to train on, and those to examine."""
+    corpus = "\n".join(episode.text for episode in episodes.values()).lower()
+    texts = _texts(work)
+    unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
+    reading = _reading(work, studied, episodes, corpus=corpus, wanted=sum(amounts.reading))
+    halves = []
+    for place in (0, 1):
+        halves.append(
+            Anchors(
+                tuple(texts[place::2]),
+                _share(unknown, amounts.unknown, place),
+                _share(reading, amounts.reading, place),
+            )
+        )
+    return halves[0], halves[1]
+
+
+def _share(made: Sequence[Item], wanted: tuple[int, int], place: int) -> tuple[Item, ...]:
+    """The part for training (place 0) or for the exam (1), in proportion where they are too few."""
+    cut = wanted[0] if len(made) >= sum(wanted) else len(made) * wanted[0] // max(1, sum(wanted))
+    return tuple(made[:cut] if place == 0 else made[cut : cut + wanted[1]])
+
+
+# ---------------------------------------------------------------------- texts
+
+
+def written() -> list[tuple[str, str]]:
+    """The conversations of `anchors.txt`: what the user says, and what the assistant answers."""
+    text = resources.files("agent_memory.consolidation").joinpath("anchors.txt").read_text(encoding="utf-8")
+    pairs = [line.split(" | ") for line in text.splitlines() if " | " in line and not line.startswith("#")]
+    return [(user.strip(), assistant.strip()) for user, assistant in pairs]
+
+
+def _texts(work: Work) -> list[Item]:
+    """Written and sampled conversations in turn, so that each half has as many of both."""
+    own = written()
+    said = _sampled(work, [user for user, _ in own])
+    made: list[Item] = []
+    for place, (user, assistant) in enumerate(own):
+        ids = tuple(work.model.prompt_ids([{"role": "user", "content": user}]))
+        made.append(_anchor(f"text:{place}", ids, tuple(work.model.token_ids(assistant))))
+        if place < len(said) and said[place]:
+            made.append(_anchor(f"said:{place}", ids, said[place]))
+    order = random.Random(len(made))
+    order.shuffle(made)
+    return made
+
+
+def _sampled(work: Work, openings: Sequence[str]) -> list[tuple[int, ...]]:
+    """What the bare base says to some openings, sampled once and kept by its fingerprint."""
+    cache = work.database.path / "anchors" / f"{work.base[:32]}.json"
+    if cache.exists():
+        return [tuple(ids) for ids in json.loads(cache.read_text(encoding="utf-8"))]
+    prompts = [
+        work.model.prompt_ids([{"role": "user", "content": opening}]) for opening in openings[:SAMPLED]
+    ]
+    said: list[list[int]] = []
+    for start in range(0, len(prompts), 32):
+        work.check()
+        with work.model.wearing(None):
+            said += work.model.generate(
+                prompts[start : start + 32], max_new_tokens=LENGTH, temperature=TEMPERATURE, seed=start
+            )
+    write_file(cache, json.dumps(said).encode())
+    return [tuple(ids) for ids in said]
+
+
+def _anchor(key: str, prompt_ids: Sequence[int], answer: Sequence[int]) -> Item:
+    from agent_memory.consolidation.targets import Item
+
+    return Item(key, teacher=tuple(prompt_ids), student=tuple(prompt_ids), answer=tuple(answer))
+
+
+# ---------------------------------------------------------------------- unknown names and reading
+
+
+def _unknown(
+    work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
+) -> list[Item]:
+    """Questions about names that never occurred, one in four behind episodes; the base declines."""
+    rng = random.Random(f"{work.seed}:unknown")
+    crowd = list(episodes.values())
+    prompts: dict[str, tuple[int, ...]] = {}
+    for item in _drawn(studied, 2 * wanted, rng):
+        renamed = with_other_names([item.question], taken=lambda name: name.lower() in corpus, rng=rng)
+        if renamed is None or len(prompts) >= wanted:
+            continue
+        view = rng.sample(crowd, min(2, len(crowd))) if rng.random() < 0.25 else []
+        ids = work.asker.prompt(renamed[0], view)
+        if work.asker.fits(ids):
+            prompts.setdefault(normalise(renamed[0]), ids)
+    said = work.asker.answers(list(prompts.values()))
+    pairs = [
+        (ids, one) for ids, one in zip(prompts.values(), said, strict=True) if one.complete and one.declines
+    ]
+    return [_anchor(f"unknown:{n}", ids, one.ids) for n, (ids, one) in enumerate(pairs)]
+
+
+def _reading(
+    work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
+) -> list[Item]:
+    """Questions with their episode in view, both about other names; every other one with a second episode."""
+    rng = random.Random(f"{work.seed}:reading")
+    crowd = list(episodes.values())
+    prompts: dict[str, tuple[int, ...]] = {}
+    for item in _drawn(studied, 2 * wanted, rng):
+        own = episodes.get(item.episode_pk)
+        if own is None or len(prompts) >= wanted:
+            continue
+        renamed = with_other_names(
+            [item.question, own.text], taken=lambda name: name.lower() in corpus, rng=rng
+        )
+        if renamed is None:
+            continue
+        view = [
+            dataclasses.replace(own, text=renamed[1]),
+            *(rng.sample(crowd, 1) if rng.random() < 0.5 else []),
+        ]
+        ids = work.asker.prompt(renamed[0], view)
+        if work.asker.fits(ids):
+            prompts.setdefault(normalise(renamed[0]), ids)
+    said = work.asker.answers(list(prompts.values()))
+    pairs = [
+        (ids, one)
+        for ids, one in zip(prompts.values(), said, strict=True)
+        if one.complete and not one.declines
+    ]
+    return [_anchor(f"reading:{n}", ids, one.ids) for n, (ids, one) in enumerate(pairs)]
+
+
+def _drawn(studied: Sequence[StudyItem], count: int, rng: random.Random) -> list[StudyItem]:
+    """Study items in random order, again from the start where there are too few."""
+    if not studied:
+        return []
+    return [item for _ in range(-(-count // len(studied))) for item in rng.sample(studied, len(studied))][
+        :count
+    ]

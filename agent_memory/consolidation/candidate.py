@@ -1,0 +1,111 @@
+"""Candidate: from study items to an adapter in its place, registered with its manifest.
+
+Training leaves the adapter in the run's folder; it is moved to `versions/<id>/` by one rename, and only
+then gets its row. A kill in between is found by the folder: a resumed run registers what lies there
+already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, and_, select
+
+from agent_memory.config import ConsolidationConfig
+from agent_memory.consolidation import versions
+from agent_memory.consolidation.anchors import Anchors
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.lessons import lessons
+from agent_memory.consolidation.runs import Run
+from agent_memory.consolidation.work import Work, load_episodes
+from agent_memory.durable import sync_folder
+from agent_memory.store import tables
+
+
+def candidate(
+    work: Work, run: Run, studied: Sequence[StudyItem], trained_on: Anchors, config: ConsolidationConfig
+) -> tuple[Path, int]:
+    """The candidate's folder, trained, moved to its place and registered; and the tokens that it took.
+
+    Raises:
+        RunFailed: training failed, or the run was cancelled.
+        AdapterRefused: the parent failed its checks.
+    """
+    place = versions.folder(work.database.path, run.version_id)
+    tokens = 0
+    if not work.is_done("distill"):
+        if not place.exists():
+            made, tokens = _train(work, run, studied, trained_on, config)
+            _move(made, place)
+        with work.transaction(done="distill") as connection:
+            _register(connection, work, run)
+    return place, tokens
+
+
+def _train(
+    work: Work, run: Run, studied: Sequence[StudyItem], trained_on: Anchors, config: ConsolidationConfig
+) -> tuple[Path, int]:
+    from agent_memory.consolidation import distill
+
+    with work.database.read() as connection:
+        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
+    made = lessons(
+        work, studied, episodes, anchors=trained_on.all, config=config.distill, top_k=config.study.top_k
+    )
+    trained = distill.train(
+        work.model,
+        made.items,
+        targets=made.targets,
+        anchors=made.anchors,
+        anchor_targets=made.anchor_targets,
+        parent=versions.folder(work.database.path, run.parent) if run.parent else None,
+        config=config.distill,
+        seed=run.seed,
+        folder=versions.run_folder(work.database.path, run.id),
+        progress=lambda done, total: work.progress("distill", done, total),
+        cancelled=work.is_cancelled,
+    )
+    work.notes.extend(trained.notes)
+    return trained.adapter, trained.tokens
+
+
+def _move(source: Path, place: Path) -> None:
+    """Moves a finished adapter to where versions lie, lastingly."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, place)
+    sync_folder(place.parent)
+    sync_folder(source.parent)
+
+
+def _register(connection: Connection, work: Work, run: Run) -> None:
+    """The row and its manifest: what the parent held, what the run selected, and what its teacher saw."""
+    e, m, c = tables.episodes.c, tables.version_episodes.c, tables.study_context.c
+    i, s = tables.study_items.c, tables.run_episodes.c
+    before = connection.execute(
+        select(m.episode_id, m.revision, m.part).where(m.version_id == run.parent)
+    ).all()
+    own = connection.execute(
+        select(e.id, s.revision).join(tables.run_episodes, s.episode_pk == e.pk).where(s.run_id == run.id)
+    ).all()
+    seen = connection.execute(
+        select(e.id, e.revision)
+        .distinct()
+        .join(tables.study_context, c.episode_pk == e.pk)
+        .join(tables.study_items, i.pk == c.item_pk)
+        .join(tables.run_episodes, and_(s.episode_pk == i.episode_pk, s.run_id == run.id))
+    ).all()
+    learnt = {row.episode_id: row.revision for row in before if row.part == "learnt"}
+    context = {row.episode_id: row.revision for row in before if row.part == "context"}
+    versions.register(
+        connection,
+        namespace_id=work.namespace_id,
+        version_id=run.version_id,
+        run_id=run.id,
+        parent_id=run.parent,
+        base=work.base,
+        learnt=learnt | {row.id: row.revision for row in own},
+        context=context | {row.id: row.revision for row in seen},
+        now=work.database.now(),
+    )

@@ -1,0 +1,149 @@
+"""Change: what later episodes have made stale.
+
+For each new episode the questions of its nearest earlier episodes are asked again with both in the
+teacher's view, in time order. Where a group's answer changes, its items are retired (`superseded_by`), and
+the same questions with the new answer become items of the new episode. A group is decided as a whole, by
+most of its questions, so that one slip of the teacher retires nothing; and only questions whose names the
+new episode speaks of are asked again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, update
+
+from agent_memory.config import StudyConfig
+from agent_memory.consolidation import items as rows
+from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.questions import asked_about, normalise
+from agent_memory.consolidation.study import Answered, View, row, with_targets
+from agent_memory.consolidation.work import Nearest, Work, load_episodes
+from agent_memory.store import tables
+from agent_memory.types import Episode
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An item of an earlier episode, and what the teacher says to it now."""
+
+    item: rows.StudyItem
+    prompt: tuple[int, ...]
+    said: Said
+
+
+def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
+    """Retires what new episodes have changed, and leaves the new answers as items."""
+    new = {one.episode_pk for one in work.selected("new")}
+    for mark, pks in work.chunks("change"):
+        fresh = [pk for pk in pks if pk in new]
+        with work.database.read() as connection:
+            episodes = load_episodes(connection, fresh)
+        found = {pk: _earlier(work, episodes[pk], nearest(episodes[pk], config.nearest)) for pk in fresh}
+        made = [
+            (View(pk, episodes[pk], ((old_pk, old),)), _changed(work, episodes[pk], old_pk, old))
+            for pk in fresh
+            for old_pk, old in found[pk].items()
+        ]
+        blobs = [
+            with_targets(
+                work, [Answered(a.item.question, a.said, a.prompt) for a in again], top_k=config.top_k
+            )
+            if again
+            else []
+            for _, again in made
+        ]
+        with work.transaction(done=mark) as connection:
+            for (view, again), targets in zip(made, blobs, strict=True):
+                _retire(connection, work, view, again, targets)
+
+
+def _earlier(work: Work, new: Episode, pks: Sequence[int]) -> dict[int, Episode]:
+    """Of these episodes, the trusted ones that happened before the new one."""
+    with work.database.read() as connection:
+        found = load_episodes(connection, list(pks))
+    return {
+        pk: old
+        for pk, old in found.items()
+        if old.trust == "trusted"
+        and (old.occurred_at, old.created_at, old.id) < (new.occurred_at, new.created_at, new.id)
+    }
+
+
+def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]:
+    """The items of the earlier episode whose group is answered otherwise with both in view."""
+    i = tables.study_items.c
+    with work.database.read() as connection:
+        found = rows.load(
+            connection,
+            and_(
+                i.episode_pk == old_pk,
+                i.revision == old.revision,
+                i.base == work.base,
+                i.kind != "draft",
+                i.superseded_by.is_(None),
+            ),
+        )
+    asked = [item for item in found if all(name in new.text for name in asked_about(item.question, old.text))]
+    prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
+    fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
+    said = work.asker.answers([ids for _, ids in fitting])
+    groups: dict[int, list[Again]] = defaultdict(list)
+    for (item, ids), one in zip(fitting, said, strict=True):
+        if one.complete and one.text:
+            groups[item.answer_group].append(Again(item, ids, one))
+    return [again for group in groups.values() for again in _verdict(group)]
+
+
+def _verdict(group: Sequence[Again]) -> list[Again]:
+    """All of the group, with the other answer that most of it agrees on; none without one."""
+    said, votes = Counter(normalise(again.said.text) for again in group).most_common(1)[0]
+    if same(said, group[0].item.answer) or 2 * votes <= len(group):
+        return []
+    answer = next(again.said for again in group if normalise(again.said.text) == said)
+    return [Again(again.item, again.prompt, answer) for again in group]
+
+
+def _retire(
+    connection: Connection, work: Work, view: View, again: Sequence[Again], targets: Sequence[bytes]
+) -> None:
+    """Writes the new items and points the old ones to them."""
+    i = tables.study_items.c
+    own = rows.load(
+        connection, and_(i.episode_pk == view.pk, i.base == work.base, i.revision == view.episode.revision)
+    )
+    by_question = {normalise(item.question): item.pk for item in own}
+    for one, blob in zip(again, targets, strict=True):
+        successor = by_question.get(normalise(one.item.question))
+        if successor is None:
+            group = _group(own, one.said.text)
+            made: dict[str, Any] = {
+                **row(
+                    view, Answered(one.item.question, one.said, one.prompt), group=group, kind=one.item.kind
+                ),
+                "targets": blob,
+                "known": False,
+            }
+            (successor,) = rows.save(
+                connection,
+                [made],
+                namespace_id=work.namespace_id,
+                run_id=work.run_id,
+                base=work.base,
+                context=[pk for pk, _ in view.beside],
+            )
+            by_question[normalise(one.item.question)] = successor
+        connection.execute(
+            update(tables.study_items).where(i.pk == one.item.pk).values(superseded_by=successor)
+        )
+
+
+def _group(own: Sequence[rows.StudyItem], answer: str) -> int:
+    """The number of the group with this answer, or a new one."""
+    for item in own:
+        if same(item.answer, answer):
+            return item.answer_group
+    return 1 + max((item.answer_group for item in own), default=-1)

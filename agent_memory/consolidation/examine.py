@@ -1,0 +1,144 @@
+"""Examine: what a candidate answers without the episodes, and what it still does as the base does.
+
+Closed-book: every exam item of the new episodes, and those of earlier episodes, sampled by whole episodes
+beyond a budget, for an episode is slow only if every group of its questions is right. The rest compares
+with the bare base on anchors that were not trained on: reading, unknown names, perplexity and divergence on
+unrelated texts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, delete, insert, select
+
+from agent_memory.config import ExamConfig
+from agent_memory.consolidation.anchors import Anchors
+from agent_memory.consolidation.asking import same
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.work import Work
+from agent_memory.store import tables
+
+if TYPE_CHECKING:
+    from agent_memory.consolidation.targets import Item
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An exam item and whether it was answered rightly, without its episode."""
+
+    item: StudyItem
+    correct: bool
+
+
+def exam(
+    work: Work, adapter: Path, items: Sequence[StudyItem], *, new: set[int], config: ExamConfig
+) -> list[Marked]:
+    """The exam items of new episodes and of as many earlier ones as the budget allows, marked."""
+    earlier = [item for item in items if item.episode_pk not in new]
+    pks = sorted({item.episode_pk for item in earlier})
+    random.Random(f"{work.seed}:exam").shuffle(pks)
+    chosen: set[int] = set()
+    count = 0
+    for pk in pks:
+        own = sum(item.episode_pk == pk for item in earlier)
+        if count + own <= config.earlier_items:
+            chosen.add(pk)
+            count += own
+    asked = [item for item in items if item.episode_pk in new or item.episode_pk in chosen]
+    return mark(work, adapter, asked)
+
+
+def mark(work: Work, adapter: Path | None, items: Sequence[StudyItem]) -> list[Marked]:
+    """Each item, asked closed-book, with its mark."""
+    said = work.asker.answers([work.asker.prompt(item.question) for item in items], adapter)
+    return [Marked(item, same(one.text, item.answer)) for item, one in zip(items, said, strict=True)]
+
+
+def write_results(connection: Connection, work: Work, version_id: str, marked: Sequence[Marked]) -> None:
+    """Keeps the marks of a version; earlier ones of it are replaced."""
+    connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id == version_id))
+    if marked:
+        connection.execute(
+            insert(tables.exam_results),
+            [
+                {
+                    "version_id": version_id,
+                    "item_pk": one.item.pk,
+                    "namespace_id": work.namespace_id,
+                    "episode_pk": one.item.episode_pk,
+                    "revision": one.item.revision,
+                    "correct": one.correct,
+                }
+                for one in marked
+            ],
+        )
+
+
+def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
+    """The marks of a version, by key of the exam item."""
+    x = tables.exam_results.c
+    rows = connection.execute(select(x.item_pk, x.correct).where(x.version_id == version_id))
+    return {row.item_pk: row.correct for row in rows}
+
+
+def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int, bool]) -> dict[str, float]:
+    """The shares of right answers that the gate compares; absent where nothing was asked.
+
+    `before` are the marks of the version that is served; earlier items that it was not asked do not count.
+    """
+    fresh = [one for one in marked if one.item.episode_pk in new]
+    earlier = [one for one in marked if one.item.episode_pk not in new and one.item.pk in before]
+    scores: dict[str, float] = {}
+    if fresh:
+        scores["new"] = _share([one.correct for one in fresh])
+        scores["new_base"] = _share([bool(one.item.known) for one in fresh])
+    if earlier:
+        scores["retained"] = _share([one.correct for one in earlier])
+        scores["retained_parent"] = _share([before[one.item.pk] for one in earlier])
+    return scores
+
+
+def kept(work: Work, adapter: Path, examined: Anchors, *, top_k: int) -> dict[str, float]:
+    """What the candidate keeps of the base on anchors that were not trained; absent where there are none."""
+    scores: dict[str, float] = {}
+    if examined.reading:
+        scores["reading"] = _share(_as_base(work, adapter, examined.reading))
+        scores["reading_base"] = 1.0  # an item is what the base answers
+    if examined.unknown:
+        said = work.asker.answers([item.student for item in examined.unknown], adapter)
+        scores["abstention"] = _share([one.declines for one in said])
+    if examined.texts:
+        scores |= _texts(work, adapter, examined.texts, top_k=top_k)
+    return scores
+
+
+def _as_base(work: Work, adapter: Path, items: Sequence[Item]) -> list[bool]:
+    said = work.asker.answers([item.student for item in items], adapter)
+    return [same(one.text, work.model.text(item.answer)) for item, one in zip(items, said, strict=True)]
+
+
+def _texts(work: Work, adapter: Path, items: Sequence[Item], *, top_k: int) -> dict[str, float]:
+    """Relative rise of perplexity on unrelated texts, and KL from base to candidate in nats per token."""
+    from agent_memory.consolidation import targets
+
+    prompts, answers = [item.student for item in items], [item.answer for item in items]
+    base = targets.compute(work.model, items, top_k=top_k)
+    with work.model.wearing(None):
+        before = work.model.log_probs(prompts, answers)
+    with work.model.wearing(adapter):
+        after = work.model.log_probs(prompts, answers)
+        drift = targets.divergence(work.model, items, base)
+    tokens = sum(len(answer) for answer in answers)
+    rise = (sum(map(sum, before)) - sum(map(sum, after))) / tokens
+    weighted = sum(d * len(answer) for d, answer in zip(drift, answers, strict=True))
+    return {"perplexity_rise": math.expm1(rise), "anchor_kl": weighted / tokens}
+
+
+def _share(right: Sequence[bool]) -> float:
+    return sum(right) / len(right) if right else 0.0

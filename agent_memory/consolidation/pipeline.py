@@ -1,0 +1,352 @@
+"""Pipeline: one consolidation, from selection to promotion, as a row in SQL and a folder of artefacts.
+
+    select | write  answer  complete  change | distill | examine | promote
+             study: everything in SQL           files    SQL       SQL
+
+Each stage leaves its result and then its mark (`runs.stage`), so a killed run goes on where it stood, with
+the same items, the same seeds and, at the end, the same bytes.
+
+The active version changes in one transaction at the very end. A stage that fails leaves it as it was.
+Errors that another try may mend (a full disk, an interruption) leave the run to be resumed; any other ends
+it as failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, select, update
+
+from agent_memory.config import ConsolidationConfig
+from agent_memory.consolidation import examine, gate, runs, versions
+from agent_memory.consolidation import items as rows
+from agent_memory.consolidation.anchors import Amounts, Anchors, anchors
+from agent_memory.consolidation.asking import Asker
+from agent_memory.consolidation.candidate import candidate
+from agent_memory.consolidation.change import change
+from agent_memory.consolidation.complete import complete
+from agent_memory.consolidation.questions import QuestionWriter
+from agent_memory.consolidation.runs import Run
+from agent_memory.consolidation.select import rehearsed_items, selection
+from agent_memory.consolidation.study import answer, write
+from agent_memory.consolidation.work import Nearest, Progress, Work, load_episodes
+from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreFull
+from agent_memory.store import tables
+from agent_memory.store.database import Database
+from agent_memory.types import ConsolidationReport, Namespace
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from agent_memory.models.local import LocalModel
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a consolidation is given besides the memory: model, writer, search, settings."""
+
+    model: LocalModel
+    writer: QuestionWriter
+    nearest: Nearest
+    config: ConsolidationConfig
+    trusted_sources: Sequence[str]
+    placement: Literal["system", "user"] = "system"
+    seed: int = 0
+
+
+@dataclass
+class Figures:
+    """What the report is made of, gathered as the run goes."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    items: int = 0
+    tokens: int = 0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time that passes to a stage."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - start
+
+
+def consolidate(
+    database: Database, namespace: Namespace, namespace_id: int, setting: Setting, *, progress: Progress
+) -> ConsolidationReport:
+    """Carries out one run, or goes on with a killed one.
+
+    Raises:
+        RunBusy: another process or thread holds the namespace.
+        RunFailed: a stage failed, or a forget cancelled the run; the active version is untouched.
+        StoreFull: no space is left; call it again when there is, and the run goes on.
+        ModelError: the model or the parent version cannot be used.
+    """
+    with runs.held(database.path, namespace):
+        versions.sweep(database)
+        run, notes = _run(database, namespace_id, setting)
+        if run is None:
+            return _nothing(notes)
+        work = _work(database, namespace_id, run, setting, progress=progress)
+        work.notes.extend(notes)
+        try:
+            with _disk():
+                report = _carry_out(work, run, setting)
+        except (RunFailed, ModelError, InvalidInput) as error:
+            runs.end(database, run.id, state="failed", reasons=[str(error)])
+            raise
+        runs.remove(database.path, run.id)
+        versions.sweep(database)
+        return report
+
+
+def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run | None, list[str]]:
+    """The run to carry out, None when there is nothing to do, and notes on its selection."""
+    base = setting.model.fingerprint
+    settings = {"consolidation": setting.config.model_dump(mode="json"), "writer": setting.writer.name}
+    found = runs.unfinished(database, namespace_id, base=base, settings=settings)
+    if found is not None:
+        return found, ["a killed run was resumed"]
+    with database.read() as connection:
+        chosen = selection(
+            connection,
+            namespace_id,
+            config=setting.config.select,
+            base=base,
+            trusted_sources=setting.trusted_sources,
+            now=database.now(),
+        )
+    if not chosen.chosen:
+        return None, list(chosen.notes)
+    run = runs.begin(database, namespace_id, chosen, base=base, seed=setting.seed, settings=settings)
+    return run, list(chosen.notes)
+
+
+def _work(database: Database, namespace_id: int, run: Run, setting: Setting, *, progress: Progress) -> Work:
+    asker = Asker(
+        setting.model,
+        max_answer_tokens=setting.config.study.max_answer_tokens,
+        placement=setting.placement,
+    )
+    return Work(
+        database=database,
+        namespace_id=namespace_id,
+        run_id=run.id,
+        base=setting.model.fingerprint,
+        seed=run.seed,
+        model=setting.model,
+        asker=asker,
+        progress=progress,
+        notes=list(setting.model.notes),
+    )
+
+
+def _nothing(notes: Sequence[str]) -> ConsolidationReport:
+    return ConsolidationReport(
+        run_id="", outcome="nothing", version_id=None, episodes=0, items=0, tokens=0, seconds={}, scores={},
+        slow=(), notes=tuple(notes),
+    )  # fmt: skip
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Turns a full disk into our error, so that the run is left to be resumed.
+
+    Raises:
+        StoreFull: no space is left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(
+                "no space is left; free some and call consolidate() again: the run goes on"
+            ) from error
+        raise
+
+
+# ---------------------------------------------------------------------- stages
+
+
+def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
+    """All stages after the selection, without those that are behind already."""
+    figures = Figures()
+    study(work, setting, figures)
+    studied, exams = _items(work)
+    figures.items = len(studied)
+    if not studied:
+        runs.end(
+            work.database, run.id, state="done", outcome="nothing", reasons=["no question was left to learn"]
+        )
+        return _report(work, run, "nothing", figures, reasons=["no question was left to learn"])
+    everything = [*studied, *exams]
+    with figures.timed("anchors"):
+        trained_on, examined_on = _anchors(work, everything, setting.config)
+    with figures.timed("distill"):
+        adapter, figures.tokens = candidate(work, run, studied, trained_on, setting.config)
+    with figures.timed("examine"):
+        scores = _examine(work, run, adapter, exams, examined_on, setting.config)
+    return _decide(work, run, scores, setting.config, figures)
+
+
+def study(work: Work, setting: Setting, figures: Figures) -> None:
+    """Questions, answers, groups, exams and what has changed, for every selected episode."""
+    config = setting.config.study
+    for stage, step in (
+        ("write", lambda: write(work, setting.writer, config=config)),
+        ("answer", lambda: answer(work, config=config)),
+        ("complete", lambda: complete(work, config=config)),
+        ("change", lambda: change(work, setting.nearest, config=config)),
+    ):
+        if not work.is_done(stage):
+            with figures.timed(stage):
+                step()
+                with work.transaction(done=stage):
+                    pass
+
+
+def _items(work: Work) -> tuple[list[rows.StudyItem], list[rows.StudyItem]]:
+    """What is trained: all items of new episodes and the rehearsed ones; and every exam item of both."""
+    i, s = tables.study_items.c, tables.run_episodes.c
+    current = and_(
+        i.episode_pk == s.episode_pk,
+        i.revision == s.revision,
+        i.base == work.base,
+        i.superseded_by.is_(None),
+        i.targets.is_not(None) | (i.kind == "exam"),
+        s.run_id == work.run_id,
+    )
+    with work.database.read() as connection:
+        parts = {
+            row.pk: row.part
+            for row in connection.execute(
+                select(i.pk, s.part).select_from(tables.study_items.join(tables.run_episodes, current))
+            )
+        }
+        found = rows.load(
+            connection, and_(i.namespace_id == work.namespace_id, i.base == work.base, i.kind != "draft")
+        )
+        run = connection.execute(select(tables.runs).where(tables.runs.c.id == work.run_id)).one()
+        most = run.settings["consolidation"]["select"]["rehearsal_items"]
+        rehearsed = set(rehearsed_items(
+            connection, work.run_id, parent=run.parent_version_id, seed=work.seed,
+            most=most if run.parent_version_id else None,
+        ))  # fmt: skip
+    mine = [item for item in found if item.pk in parts]
+    studied = [
+        item for item in mine
+        if item.kind == "study" and not item.known and (parts[item.pk] == "new" or item.pk in rehearsed)
+    ]  # fmt: skip
+    return studied, [item for item in mine if item.kind == "exam"]
+
+
+def _anchors(
+    work: Work, everything: Sequence[rows.StudyItem], config: ConsolidationConfig
+) -> tuple[Anchors, Anchors]:
+    with work.database.read() as connection:
+        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
+    amounts = Amounts(
+        unknown=(config.distill.unknown_items, config.exam.unknown_items),
+        reading=(config.distill.reading_items, config.exam.reading_items),
+    )
+    return anchors(work, everything, episodes, amounts=amounts)
+
+
+def _examine(
+    work: Work,
+    run: Run,
+    adapter: Path,
+    exams: Sequence[rows.StudyItem],
+    examined_on: Anchors,
+    config: ConsolidationConfig,
+) -> dict[str, float]:
+    """The candidate's scores; its marks go to SQL. Done before: the scores that were kept."""
+    v = tables.versions.c
+    if work.is_done("examine"):
+        with work.database.read() as connection:
+            return dict(connection.execute(select(v.scores).where(v.id == run.version_id)).scalar_one())
+    new = {row.episode_pk for row in work.selected("new")}
+    marked = examine.exam(work, adapter, exams, new=new, config=config.exam)
+    with work.database.read() as connection:
+        served = versions.active(connection, work.namespace_id)
+        before = examine.results(connection, served.id if served else None)
+    scores = examine.closed_book(marked, new=new, before=before)
+    scores |= examine.kept(work, adapter, examined_on, top_k=config.study.top_k)
+    with work.transaction(done="examine") as connection:
+        examine.write_results(connection, work, run.version_id, marked)
+        connection.execute(update(tables.versions).where(v.id == run.version_id).values(scores=scores))
+    return scores
+
+
+def _decide(
+    work: Work, run: Run, scores: Mapping[str, float], config: ConsolidationConfig, figures: Figures
+) -> ConsolidationReport:
+    """Promotes or rejects, in the transaction that ends the run."""
+    why = gate.reasons(scores, config=config.gate)
+    outcome = "rejected" if why else "promoted"
+    report = _report(work, run, outcome, figures, scores=scores, reasons=why)
+    r = tables.runs.c
+    ended: dict[str, Any] = {
+        "state": "done", "outcome": outcome, "reasons": why, "finished_at": work.database.now(),
+        "report": {"seconds": dict(report.seconds), "items": report.items, "tokens": report.tokens,
+                   "episodes": report.episodes, "scores": dict(scores), "notes": list(report.notes)},
+    }  # fmt: skip
+    with work.transaction(done="examine") as connection:
+        if why:
+            versions.reject(connection, version_id=run.version_id, reasons=why)
+        else:
+            versions.promote(
+                connection,
+                work.namespace_id,
+                version_id=run.version_id,
+                run_id=run.id,
+                now=work.database.now(),
+            )
+        connection.execute(update(tables.runs).where(r.id == run.id).values(**ended))
+    return report
+
+
+def _report(
+    work: Work,
+    run: Run,
+    outcome: Literal["promoted", "rejected", "nothing", "dry-run"],
+    figures: Figures,
+    *,
+    scores: Mapping[str, float] | None = None,
+    reasons: Sequence[str] = (),
+) -> ConsolidationReport:
+    made = outcome in ("promoted", "rejected")
+    return ConsolidationReport(
+        run_id=run.id,
+        outcome=outcome,
+        version_id=run.version_id if made else None,
+        episodes=len(work.selected("new")),
+        items=figures.items,
+        tokens=figures.tokens,
+        seconds=dict(figures.seconds),
+        scores=dict(scores or {}),
+        slow=slow_of(work.database, run.version_id) if outcome == "promoted" else (),
+        reasons=tuple(reasons),
+        notes=tuple(work.notes),
+    )
+
+
+def slow_of(database: Database, version_id: str) -> tuple[str, ...]:
+    """The ids of the episodes whose every exam item this version has right, in their present revision."""
+    x, e = tables.exam_results.c, tables.episodes.c
+    with database.read() as connection:
+        marks = connection.execute(
+            select(e.id, x.correct)
+            .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
+            .where(x.version_id == version_id)
+            .order_by(e.pk)
+        ).all()
+    failed = {row.id for row in marks if not row.correct}
+    return tuple(dict.fromkeys(row.id for row in marks if row.id not in failed))
