@@ -17,7 +17,9 @@
     │   └── AdapterRefused               an adapter failed its checks before PEFT saw it
     └── ConsolidationError (RuntimeError)
         ├── RunBusy                      another run holds the namespace; says which
-        └── RunFailed                    a stage failed; the active version is untouched
+        ├── RunFailed                    a stage failed; the active version is untouched
+        ├── RunInterrupted               a run was asked to stop between two steps; it goes on next time
+        └── LeaseLost                    a worker that stood still too long; its result was refused
 
 To add one: derive from the nearest parent, say in the docstring when it is raised, and draw it above.
 Messages hold ids, counts and names of settings, never the text of an episode.
@@ -94,3 +96,11 @@ class RunBusy(ConsolidationError):
 
 class RunFailed(ConsolidationError):
     """A stage of the run failed."""
+
+
+class RunInterrupted(ConsolidationError):
+    """A run was asked to stop and did, between two steps; the next run goes on from there."""
+
+
+class LeaseLost(ConsolidationError):
+    """The job is held by another worker now; what this one did was refused."""

@@ -25,12 +25,22 @@ SOURCES = sorted(
 
 #: A part may import parts of its own rank and below.
 RANK = {
-    "types": 0, "config": 0, "errors": 0, "durable": 0,
-    "store": 1, "prompt": 1,
+    "types": 0,
+    "config": 0,
+    "errors": 0,
+    "durable": 0,
+    "store": 1,
+    "prompt": 1,
     "models": 2,
-    "search": 3, "consolidation": 3, "schedule": 3, "jobs": 3,
+    "search": 3,
+    "consolidation": 3,
+    "schedule": 3,
+    "jobs": 3,
     "manager": 4,
-    "cli": 5, "worker": 5, "demo": 5, "testing": 5,
+    "cli": 5,
+    "worker": 5,
+    "demo": 5,
+    "testing": 5,
     "langchain_agent_memory": 6,
 }
 
@@ -47,8 +57,19 @@ OWNERS = {
     "langchain_classic": ("langchain_agent_memory",),
 }
 
-HEAVY = {"torch", "transformers", "peft", "chromadb", "langchain", "langchain_core", "langgraph",
-         "sqlalchemy", "alembic", "numpy", "apscheduler"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "peft",
+    "chromadb",
+    "langchain",
+    "langchain_core",
+    "langgraph",
+    "sqlalchemy",
+    "alembic",
+    "numpy",
+    "apscheduler",
+}
 
 #: Files that list things, one after the other, and may be as long as the list.
 LISTS = ("tables.py", "relations.py", "pools.py")
@@ -118,8 +139,11 @@ def test_the_first_answer_comes_at_once(command: list[str], seconds: float) -> N
         "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
     )
     times = [
-        float(subprocess.run([sys.executable, "-c", measure, *command], capture_output=True, text=True,
-                             check=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-c", measure, *command], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for _ in range(3)
     ]
     assert min(times) < seconds, times
@@ -127,8 +151,18 @@ def test_the_first_answer_comes_at_once(command: list[str], seconds: float) -> N
 
 def test_the_public_names_are_the_documented_ones() -> None:
     assert sorted(agent_memory.__all__) == [
-        "Added", "Answer", "Config", "ConsolidationReport", "Context", "Episode", "ForgetReceipt",
-        "MemoryManager", "Namespace", "SearchResult", "Version", "__version__",
+        "Added",
+        "Answer",
+        "Config",
+        "ConsolidationReport",
+        "Context",
+        "Episode",
+        "ForgetReceipt",
+        "MemoryManager",
+        "Namespace",
+        "SearchResult",
+        "Version",
+        "__version__",
     ]
     for name in agent_memory.__all__:
         assert getattr(agent_memory, name) is not None
@@ -196,8 +230,13 @@ def test_documents_hold_no_banned_words(name: str) -> None:
 
 
 def test_tests_do_not_sleep() -> None:
-    wrong = [str(path) for path in SOURCES if path.parent == ROOT / "tests" and path != Path(__file__)
-             and re.search(r"\btime\.sleep\(|asyncio\.sleep\((?!0\))", path.read_text(encoding="utf-8"))]
+    wrong = [
+        str(path)
+        for path in SOURCES
+        if path.parent == ROOT / "tests"
+        and path != Path(__file__)
+        and re.search(r"\btime\.sleep\(|asyncio\.sleep\((?!0\))", path.read_text(encoding="utf-8"))
+    ]
     assert not wrong
 
 
