@@ -12,7 +12,7 @@ resolved in one place, `_scope`; nothing below ever sees a call without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -278,6 +278,41 @@ class MemoryManager:
         )  # fmt: skip
 
     # ------------------------------------------------------------------ weights
+
+    def schedule(
+        self,
+        *,
+        every: str | timedelta | None = None,
+        cron: str | None = None,
+        min_new_episodes: int = 20,
+        quiet: str | timedelta = "5m",
+        off: bool = False,
+        user_id: str | None = None,
+        agent_id: str | None = None,
+    ) -> dict[str, Any] | None:
+        """Sets when this namespace is consolidated, and says when that is; `agent-memory worker` follows it.
+
+        Args:
+            every: a length of time such as "6h"; or
+            cron: a cron line in UTC such as "0 3 * * *". Without either nothing is changed.
+            min_new_episodes: least trusted episodes that the served version has not learnt.
+            quiet: how long nothing must have been added.
+            off: removes the rule.
+            user_id: whose, if not fixed at `open`.
+            agent_id: whose, if not fixed at `open`.
+
+        Returns:
+            The rule, its next time, whether it is due, and the last job; None without a rule.
+
+        Raises:
+            InvalidInput: the rule cannot be used.
+        """
+        from agent_memory import schedule
+
+        return schedule.change(
+            self.database, self._scope(user_id, agent_id), every=every, cron=cron,
+            min_new_episodes=min_new_episodes, quiet=quiet, off=off,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ the store itself
 

@@ -139,6 +139,34 @@ def next_time(cron: str, *, after: datetime) -> datetime | None:
     return found
 
 
+def change(
+    database: Database,
+    namespace: Namespace,
+    *,
+    every: str | timedelta | None,
+    cron: str | None,
+    min_new_episodes: int,
+    quiet: str | timedelta,
+    off: bool,
+) -> dict[str, Any] | None:
+    """Sets the rule of a namespace if a time is named, removes it with `off`; then what `describe` says.
+
+    Raises:
+        InvalidInput: the rule cannot be used, or `off` comes with a time.
+    """
+    if off:
+        if every is not None or cron is not None:
+            raise InvalidInput("off goes without every and cron")
+        unfollow(database, namespace)
+    elif every is not None or cron is not None:
+        follow(
+            database,
+            namespace,
+            make_rule(every=every, cron=cron, min_new_episodes=min_new_episodes, quiet=quiet),
+        )
+    return describe(database, namespace)
+
+
 def follow(database: Database, namespace: Namespace, rule: Rule) -> None:
     """Sets the rule of a namespace; its time is counted from now on."""
     now = database.now()
