@@ -15,13 +15,16 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agent_memory import prompt
 from agent_memory.config import StudyConfig
 from agent_memory.errors import RunFailed
 from agent_memory.types import Episode
+
+if TYPE_CHECKING:
+    from agent_memory.models.local import LocalModel
 
 #: Words a question may have; a list item outside is not a question (chosen).
 SHORTEST, LONGEST = 2, 60
@@ -79,32 +82,12 @@ class QuestionWriter(Protocol):
         """The questions about each episode, in the order of the episodes."""
 
 
-class Generates(Protocol):
-    """What `OwnWriter` needs of a local model."""
-
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> list[list[int]]:
-        """The ids generated for each prompt."""
-
-    def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """The ids of a prompt up to where the assistant speaks."""
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The ids as text."""
-
-
 class OwnWriter:
     """The base model writes its own questions: `samples` conversations of `rounds` turns for each episode."""
 
     name = "own"
 
-    def __init__(self, model: Generates, *, config: StudyConfig, trained_to_ask: bool = True) -> None:
+    def __init__(self, model: LocalModel, *, config: StudyConfig, trained_to_ask: bool = True) -> None:
         self._model = model
         self._config = config
         self._requests = (
@@ -129,15 +112,17 @@ class OwnWriter:
         for turn in range(self._config.rounds):
             for talk in talks:
                 talk.append({"role": "user", "content": self._requests[min(turn, 1)]})
-            said = self._model.generate(
-                [
-                    self._model.prompt_ids(prompt.compose(talk, block=prompt.context_block([episode])))
-                    for talk, episode in zip(talks, episodes, strict=True)
-                ],
-                max_new_tokens=self._config.max_question_tokens,
-                temperature=0.0 if greedy else self._config.temperature,
-                seed=seed * self._config.rounds + turn,
-            )
+            prompts = [
+                self._model.prompt_ids(prompt.compose(talk, block=prompt.context_block([episode])))
+                for talk, episode in zip(talks, episodes, strict=True)
+            ]
+            with self._model.wearing(None):
+                said = self._model.generate(
+                    prompts,
+                    max_new_tokens=self._config.max_question_tokens,
+                    temperature=0.0 if greedy else self._config.temperature,
+                    seed=seed * self._config.rounds + turn,
+                )
             for talk, ids in zip(talks, said, strict=True):
                 talk.append({"role": "assistant", "content": self._model.text(ids)})
         return ["\n".join(m["content"] for m in talk if m["role"] == "assistant") for talk in talks]

@@ -1,0 +1,189 @@
+"""Answering: from a question to a context block, and to what the served version says.
+
+    all     the best search results, as many as the budget holds lean    the same without the episodes that
+    the served version verifiably knows (`slow`), and without those that
+            score below the best of them: where the weights hold the best match, weaker ones would only
+            distract
+    none    no block
+
+Only a model that wears the version gets a lean block; the bare base, or another version, gets all. What is
+served and what it knows are read in one snapshot. Neither `ask` nor `chat` records anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import and_, select
+
+from agent_memory import prompt
+from agent_memory.config import PromptConfig
+from agent_memory.errors import InvalidInput, NotFound
+from agent_memory.store import tables
+from agent_memory.store.database import Database
+from agent_memory.types import Answer, Context, Episode, Retrieval, SearchResult
+
+if TYPE_CHECKING:
+    from agent_memory.models.local import LocalModel
+
+#: From a query and a number to results, best first.
+Search = Callable[[str, int], Sequence[SearchResult]]
+
+#: Characters per token where no model is at hand to count; on the safe side for English (chosen).
+CHARACTERS_PER_TOKEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What answers: a version and its folder (None: the bare base), and the ids of what it knows."""
+
+    version: str | None
+    adapter: Path | None
+    slow: frozenset[str]
+
+
+BASE = Served(None, None, frozenset())
+
+
+def served(
+    database: Database, namespace_id: int | None, *, adapter: str = "active", base: str | None = None
+) -> Served:
+    """The version that is to answer: "active", "base", or one by its id.
+
+    Args:
+        database: the record.
+        namespace_id: whose; None where nothing was ever stored.
+        adapter: which.
+        base: fingerprint of the model at hand; the active version of another base is not served.
+
+    Raises:
+        NotFound: no version by that id can be served in this namespace.
+    """
+    if adapter == "base":
+        return BASE
+    v = tables.versions.c
+    wanted = (
+        v.state == "active"
+        if adapter == "active"
+        else and_(v.id == adapter, v.state.in_(("active", "retired")))
+    )
+    with database.read() as connection:
+        row = connection.execute(select(v.id, v.base).where(v.namespace_id == namespace_id, wanted)).first()
+        if row is not None and base in (None, row.base):
+            return Served(row.id, database.path / "versions" / row.id, _slow(connection, row.id))
+    if adapter != "active":
+        raise NotFound(f"no version {adapter} of this model can be served in this namespace")
+    return BASE
+
+
+def _slow(connection: Any, version_id: str) -> frozenset[str]:
+    """The ids of the episodes of which the version has every exam item right, in their present revision."""
+    x, e = tables.exam_results.c, tables.episodes.c
+    marks = connection.execute(
+        select(e.id, x.correct)
+        .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
+        .where(x.version_id == version_id)
+    ).all()
+    return frozenset(row.id for row in marks) - {row.id for row in marks if not row.correct}
+
+
+# ---------------------------------------------------------------------- context
+
+
+def context(
+    search: Search,
+    query: str,
+    *,
+    budget_tokens: int,
+    retrieval: Retrieval,
+    slow: frozenset[str] = frozenset(),
+    count: Callable[[str], int] | None = None,
+    most: int = 10,
+) -> Context:
+    """The block for a query within a budget.
+
+    Args:
+        search: finds episodes in the namespace.
+        query: what is asked.
+        budget_tokens: most tokens of the block; at least one line must fit, or there is none.
+        retrieval: which results are used.
+        slow: ids that a lean block leaves out.
+        count: tokens of a text; without it they are estimated by its length.
+        most: results asked of the search.
+
+    Raises:
+        InvalidInput: `retrieval` is none of the three, or the budget is not positive.
+    """
+    if retrieval not in ("all", "lean", "none"):
+        raise InvalidInput(f"retrieval is 'all', 'lean' or 'none', not {retrieval!r}")
+    if budget_tokens < 1:
+        raise InvalidInput("budget_tokens must be at least 1")
+    if retrieval == "none" or not query.strip():
+        return Context("", (), 0)
+    count = count or (lambda text: -(-len(text) // CHARACTERS_PER_TOKEN))
+    results = list(search(query, most))
+    kept: list[Episode] = []
+    block, tokens = "", 0
+    for result in lean(results, slow) if retrieval == "lean" else results:
+        longer = prompt.context_block([*kept, result.episode])
+        needed = count(longer)
+        if needed <= budget_tokens:
+            kept.append(result.episode)
+            block, tokens = longer, needed
+    return Context(block, tuple(kept), tokens)
+
+
+def lean(results: Sequence[SearchResult], slow: frozenset[str]) -> list[SearchResult]:
+    """The results without the slow ones, and without those that score below the best slow one."""
+    best = max((result.score for result in results if result.episode.id in slow), default=float("-inf"))
+    return [result for result in results if result.episode.id not in slow and result.score >= best]
+
+
+# ---------------------------------------------------------------------- answers
+
+
+def respond(
+    model: LocalModel,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    search: Search,
+    what: Served,
+    retrieval: Retrieval,
+    settings: PromptConfig,
+    system: str = "",
+    max_new_tokens: int,
+) -> Answer:
+    """What the served version says to the messages, with the recalled block in place.
+
+    Raises:
+        InvalidInput: there is no user message, or the conversation does not fit the model's window.
+        AdapterRefused: the version failed its checks; `rollback()` serves an earlier one.
+    """
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    if not asked:
+        raise InvalidInput("there is no user message to answer")
+    if retrieval == "lean" and what.adapter is None:
+        retrieval = "all"
+    placement: Literal["system", "user"] = settings.placement
+    bare = len(model.prompt_ids(prompt.compose(messages, system=system, placement=placement)))
+    room = model.window - bare - max_new_tokens
+    if room < 0:
+        raise InvalidInput(
+            f"the messages have {bare} tokens and leave no room in the window of {model.window}"
+        )
+    recalled = context(
+        search,
+        asked[-1],
+        budget_tokens=max(1, min(settings.budget_tokens, room - 8)),
+        retrieval=retrieval if room > 8 else "none",
+        slow=what.slow,
+        count=lambda text: len(model.token_ids(text)),
+        most=settings.most_episodes,
+    )
+    ids = model.prompt_ids(prompt.compose(messages, block=recalled.text, system=system, placement=placement))
+    with model.wearing(what.adapter):
+        said = model.generate([ids], max_new_tokens=max_new_tokens)[0]
+    return Answer(model.text(said), len(ids), recalled.episodes, what.version)
