@@ -121,7 +121,10 @@ def read(folder: Path, *, base: str, modules: Modules | None) -> Adapter:
         shape or not
             finite; the base is another one; a setting is unknown or out of bounds.
     """
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    present = {
+        path.name if path.is_file() and not path.is_symlink() else f"{path.name} (no plain file)"
+        for path in (folder.iterdir() if folder.is_dir() else ())
+    }
     wanted = {CONFIG, WEIGHTS, MANIFEST}
     if present != wanted:
         raise AdapterRefused(
@@ -214,6 +217,11 @@ def _modules_in(tensors: Mapping[str, torch.Tensor]) -> Modules:
 def module_of(tensor_name: str) -> str:
     """The full module name in a tensor name: "model.layers.0.mlp.up_proj" for its lora_A or lora_B."""
     return tensor_name.removeprefix(_PREFIX).rsplit(".lora_", 1)[0]
+
+
+def tensor_name(weight: str, which: str) -> str:
+    """The name of matrix "A" or "B" for a module's weight: the reverse of `module_of`."""
+    return f"{_PREFIX}{weight.removesuffix('.weight')}.lora_{which}.weight"
 
 
 def _bytes(path: Path) -> bytes:
