@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from agent_memory.config import SearchConfig
 from agent_memory.errors import EmbeddingError, InvalidInput
@@ -31,7 +31,7 @@ from agent_memory.store import lexical
 from agent_memory.store.checks import check_time
 from agent_memory.store.database import Database
 from agent_memory.store.filters import condition
-from agent_memory.store.lexical import Keys, Scores, chunks
+from agent_memory.store.lexical import Keys, Scores, chunks, fetched
 from agent_memory.store.rows import episode_of, live
 from agent_memory.store.tables import episodes, namespaces
 from agent_memory.store.vector_index import VectorIndex
@@ -40,6 +40,16 @@ from agent_memory.types import Episode, Namespace, SearchResult
 
 logger = logging.getLogger(__name__)
 
+_giver, _other = episodes.alias("giver"), episodes.alias("other")
+#: Keys of found episodes and of those around them in their sessions, and how many steps are between.
+_AROUND = select(_giver.c.pk, _other.c.pk, _giver.c.position - _other.c.position).where(
+    _giver.c.namespace_id == bindparam("owner"),
+    _giver.c.pk.in_(bindparam("pks", expanding=True)),
+    _other.c.namespace_id == bindparam("owner"),
+    _other.c.session_id == _giver.c.session_id,
+    _other.c.position.between(_giver.c.position - bindparam("reach"), _giver.c.position + bindparam("reach")),
+    _other.c.pk != _giver.c.pk,
+)
 _MAX_CHARACTERS = 1_000_000  # of a query; only its first terms count
 _SECONDS_PER_DAY = 86_400.0
 
@@ -178,18 +188,9 @@ class _Fusion:
         reach = self.settings.neighbour_reach
         if not reach or not self.settings.neighbour_share:
             return np.empty((0, 3), np.int64)
-        giver, other = episodes.alias("giver"), episodes.alias("other")
         rows: list[tuple[int, int, int]] = []
         for chunk in chunks(givers.tolist()):
-            statement = select(giver.c.pk, other.c.pk, giver.c.position - other.c.position).where(
-                giver.c.namespace_id == self.owner,
-                giver.c.pk.in_(chunk),
-                other.c.namespace_id == self.owner,
-                other.c.session_id == giver.c.session_id,
-                other.c.position.between(giver.c.position - reach, giver.c.position + reach),
-                other.c.pk != giver.c.pk,
-            )
-            rows += [tuple(row) for row in self.connection.execute(statement)]
+            rows += fetched(self.connection, _AROUND, owner=self.owner, pks=chunk, reach=reach)
         pairs = np.array(rows, dtype=np.int64).reshape(-1, 3)
         return pairs if self.allowed is None else pairs[np.isin(pairs[:, 1], self.allowed)]
 
@@ -238,7 +239,7 @@ class _Fusion:
         found: dict[int, Episode] = {}
         for chunk in chunks(pks):
             statement = select(episodes).where(_keys(chunk), live(self.owner, self.now))
-            for row in self.connection.execute(statement):
+            for row in self.connection.execute(statement).all():
                 found[row.pk] = episode_of(row, namespace)
         return found
 

@@ -141,6 +141,17 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> int:
     return remove(connection, pks)
 
 
+def fetched(connection: Connection, statement: Any, **parameters: Any) -> list[Any]:
+    """All rows as the driver gives them: for columns of numbers, text and bytes, whose types need no care.
+
+    A search reads tens of thousands of rows; making SQLAlchemy's of them would take most of its time.
+    """
+    result = connection.execute(statement, parameters)
+    rows = list(result.cursor.fetchall())  # type: ignore[union-attr]  # a SELECT has a cursor
+    result.close()
+    return rows
+
+
 def chunks(pks: Sequence[int]) -> Iterator[list[int]]:
     """The keys in lists that fit into one statement."""
     for start in range(0, len(pks), CHUNK):
@@ -168,6 +179,28 @@ def _count(connection: Connection, namespace_id: int, **change: int) -> None:
 
 
 # ---------------------------------------------------------------------- reading
+
+_OWN = postings.c.namespace_id == bindparam("owner")
+_STATISTICS = select(lexical_statistics.c.episodes, lexical_statistics.c.terms).where(
+    lexical_statistics.c.namespace_id == bindparam("owner")
+)
+_FREQUENCIES = (
+    select(postings.c.term, func.count())
+    .where(_OWN, postings.c.term.in_(bindparam("terms", expanding=True)))
+    .group_by(postings.c.term)
+)
+#: The later ones first, should a single term be in more episodes than are read.
+_POSTINGS = (
+    select(postings.c.episode_pk, postings.c.frequency, postings.c.length)
+    .where(_OWN, postings.c.term == bindparam("term"))
+    .order_by(postings.c.episode_pk.desc())
+    .limit(bindparam("most"))
+)
+_INSIDE = select(postings.c.term, postings.c.episode_pk, postings.c.frequency, postings.c.length).where(
+    _OWN,
+    postings.c.term.in_(bindparam("terms", expanding=True)),
+    postings.c.episode_pk.in_(bindparam("pks", expanding=True)),
+)
 
 
 @dataclass(frozen=True)
@@ -222,15 +255,8 @@ class Lexical:
         return self.idf[term] * frequency * (k1 + 1) / (frequency + damping)
 
     def _rows(self, wanted: Sequence[str], pks: Keys) -> Iterator[tuple[str, int, int, int]]:
-        columns = (postings.c.term, postings.c.episode_pk, postings.c.frequency, postings.c.length)
         for chunk in chunks(pks.tolist()):
-            statement = select(*columns).where(
-                postings.c.namespace_id == self.namespace_id,
-                postings.c.term.in_(wanted),
-                postings.c.episode_pk.in_(chunk),
-            )
-            for row in self.connection.execute(statement):
-                yield row.term, row.episode_pk, row.frequency, row.length
+            yield from fetched(self.connection, _INSIDE, owner=self.namespace_id, terms=wanted, pks=chunk)
 
 
 def rank(connection: Connection, namespace_id: int, query: str, *, settings: SearchConfig) -> Lexical:
@@ -238,34 +264,21 @@ def rank(connection: Connection, namespace_id: int, query: str, *, settings: Sea
 
     Only the first `settings.query_terms` distinct terms of the query count.
     """
-    statistics = connection.execute(
-        select(lexical_statistics.c.episodes, lexical_statistics.c.terms).where(
-            lexical_statistics.c.namespace_id == namespace_id
-        )
-    ).first()
+    statistics = fetched(connection, _STATISTICS, owner=namespace_id)
     wanted = dict(list(Counter(terms(query)).items())[: settings.query_terms])
-    if statistics is None or not statistics.episodes or not wanted:
+    if not statistics or not statistics[0][0] or not wanted:
         return Lexical(connection, namespace_id, settings, mean_length=1.0)
-    in_episodes = _document_frequencies(connection, namespace_id, list(wanted))
-    total = statistics.episodes
+    ((total, length),) = statistics
+    in_episodes = dict(fetched(connection, _FREQUENCIES, owner=namespace_id, terms=list(wanted)))
     idf = {
         term: wanted[term] * float(np.log1p((total - count + 0.5) / (count + 0.5)))
         for term, count in in_episodes.items()
     }
     rarer, common = _split(in_episodes, most=settings.postings)
-    mean_length = max(statistics.terms / total, 1.0)
+    mean_length = max(length / total, 1.0)
     empty = Lexical(connection, namespace_id, settings, mean_length, idf, common)
     pks, scores = _accumulate(empty, rarer)
     return Lexical(connection, namespace_id, settings, mean_length, idf, common, pks, scores)
-
-
-def _document_frequencies(connection: Connection, namespace_id: int, wanted: list[str]) -> dict[str, int]:
-    statement = (
-        select(postings.c.term, func.count())
-        .where(postings.c.namespace_id == namespace_id, postings.c.term.in_(wanted))
-        .group_by(postings.c.term)
-    )
-    return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def _split(in_episodes: dict[str, int], *, most: int) -> tuple[list[str], tuple[str, ...]]:
@@ -279,17 +292,12 @@ def _split(in_episodes: dict[str, int], *, most: int) -> tuple[list[str], tuple[
 def _accumulate(lexical: Lexical, rarer: list[str]) -> tuple[Keys, Scores]:
     """Keys and summed scores of all episodes that hold one of these terms."""
     keys, scores = [], []
+    most = lexical.settings.postings
     for term in rarer:
-        statement = (
-            select(postings.c.episode_pk, postings.c.frequency, postings.c.length)
-            .where(postings.c.namespace_id == lexical.namespace_id, postings.c.term == term)
-            .order_by(postings.c.episode_pk.desc())
-            .limit(lexical.settings.postings)  # the later ones, should a single term be in more episodes
-        )
-        rows = [tuple(row) for row in lexical.connection.execute(statement)]
-        table = np.array(rows, dtype=np.int64).reshape(-1, 3)  # (rows, pk·frequency·length)
-        keys.append(table[:, 0])
-        scores.append(lexical.weigh(term, table[:, 1], table[:, 2]))
+        rows = fetched(lexical.connection, _POSTINGS, owner=lexical.namespace_id, term=term, most=most)
+        pk, frequency, length = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+        keys.append(pk)
+        scores.append(lexical.weigh(term, frequency, length))
     if not keys:
         return np.empty(0, np.int64), np.empty(0)
     pks, places = np.unique(np.concatenate(keys), return_inverse=True)

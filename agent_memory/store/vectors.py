@@ -36,7 +36,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from agent_memory.errors import EmbeddingError
 from agent_memory.store import generations
 from agent_memory.store.database import Database
-from agent_memory.store.lexical import Keys, Scores, chunks
+from agent_memory.store.lexical import Keys, Scores, chunks, fetched
 from agent_memory.store.tables import episodes, index_outbox, vectors
 
 Vector = NDArray[np.float32]  # (D,)
@@ -246,15 +246,15 @@ def compare(
     )
     if where is not None:
         statement = statement.where(where)
-    rows: list[Any] = []
+    found: list[Any] = []
     if among is None:
-        rows = list(connection.execute(statement))
+        found = fetched(connection, statement)
     else:
         for chunk in chunks(among.tolist()):
-            rows += connection.execute(statement.where(vectors.c.episode_pk.in_(chunk)))
-    if not rows:
+            found += fetched(connection, statement.where(vectors.c.episode_pk.in_(chunk)))
+    if not found:
         return np.empty(0, np.int64), np.empty(0)
-    keys, blobs = zip(*rows, strict=True)
+    keys, blobs = zip(*found, strict=True)
     pks = np.array(keys, dtype=np.int64)
     scores = (unpacked(blobs, len(vector)) @ vector).astype(np.float64)  # (N, D) @ (D,)
     order = np.argsort(pks)
