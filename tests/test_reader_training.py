@@ -18,7 +18,12 @@ from training.data import MOST_DOCS, Encoder, Packer
 from training.optimiser import orthogonal
 from training.tokenizer import END, SPECIAL, for_transformers, train_tokenizer
 
-WORDS = ["Mara lives in Lisbon.", "The code of Tarvel is 4471.", "- [2026-03-01, user] Who leads it?", "I do not know."]
+WORDS = [
+    "Mara lives in Lisbon.",
+    "The code of Tarvel is 4471.",
+    "- [2026-03-01, user] Who leads it?",
+    "I do not know.",
+]
 
 
 class SmallWorld:
@@ -30,7 +35,10 @@ class SmallWorld:
     def conversation(self, rng: random.Random, *, stage: float) -> list[dict[str, Any]]:
         name, value = rng.choice(["Mara", "Tarvel", "Olin"]), str(rng.randint(0, 9999))
         return [
-            {"role": "system", "content": f"<memory>\n- [2026-03-01, user] The code of {name} is {value}.\n</memory>"},
+            {
+                "role": "system",
+                "content": f"<memory>\n- [2026-03-01, user] The code of {name} is {value}.\n</memory>",
+            },
             {"role": "user", "content": f"What is the code of {name}?"},
             {"role": "assistant", "content": f"{value}.", "learn": True, "skill": "read"},
         ] * rng.randint(1, 3)
@@ -89,8 +97,11 @@ def test_a_packer_restored_goes_on_with_the_very_next_row(tokenizer):
 
 
 def test_targets_are_the_learnt_tokens_that_follow(tokenizer):
-    batch = Packer(SmallWorld("train"), Encoder(tokenizer), tokens=300, longest=256, seed="0").batch(stage=0, seen=10**9)
-    assert len(batch.ids) == 300 and len(batch.bounds) == MOST_DOCS + 1
+    batch = Packer(SmallWorld("train"), Encoder(tokenizer), tokens=300, longest=256, seed="0").batch(
+        stage=0, seen=10**9
+    )
+    assert len(batch.ids) == 300
+    assert len(batch.bounds) == MOST_DOCS + 1
     said = [tokenizer.decode(batch.targets[a:b].tolist()) for a, b, _ in batch.spans]
     assert all(text.removesuffix(".").isdigit() for text in said)
 
@@ -103,7 +114,10 @@ def test_the_kernel_and_the_masked_formulation_agree_in_value_and_gradient():
     qkv = torch.randn(333, 3, 2, 32).bfloat16()
     gradient = torch.randn(333, 2, 32).bfloat16()
     results = []
-    for formulation, given_as in ((attention.kernel_attention, qkv), (attention.masked_attention, qkv.float())):
+    for formulation, given_as in (
+        (attention.kernel_attention, qkv),
+        (attention.masked_attention, qkv.float()),
+    ):
         leaf = given_as.clone().requires_grad_()
         out = formulation(leaf, bounds, *turns)
         out.backward(gradient.to(out.dtype))
@@ -132,15 +146,23 @@ def test_muon_brings_every_singular_value_near_one():
     torch.manual_seed(0)
     for shape in ((3, 32, 32), (2, 64, 32), (2, 32, 64)):
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)).float())
-        assert values.min() > 0.3 and values.max() < 1.4
+        assert values.min() > 0.3
+        assert values.max() < 1.4
 
 
 def test_a_run_leaves_a_reader_that_transformers_loads_and_that_a_resume_goes_on_from(tmp_path: Path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from training.reader import Plan, train
+    from training.reader import train
+    from training.worker import Plan
 
-    shared = {"minutes": 1000.0, "workers": 1, "tokens": 256, "compiled": False, "folder": str(tmp_path / "run")}
+    shared = {
+        "minutes": 1000.0,
+        "workers": 1,
+        "tokens": 256,
+        "compiled": False,
+        "folder": str(tmp_path / "run"),
+    }
     shared["world"] = "tests.test_reader_training:SmallWorld"
     train(Plan(steps=2, **shared), tmp_path / "out", layers=1, width=64, hidden=64)
     again = train(Plan(steps=4, **shared), tmp_path / "out", layers=1, width=64, hidden=64, resume=True)
@@ -149,6 +171,9 @@ def test_a_run_leaves_a_reader_that_transformers_loads_and_that_a_resume_goes_on
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     read = AutoTokenizer.from_pretrained(tmp_path / "out")
     prompt = read.apply_chat_template(
-        [{"role": "user", "content": "Mara?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        [{"role": "user", "content": "Mara?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
     )
     assert model.generate(**prompt, max_new_tokens=3).shape[1] > prompt["input_ids"].shape[1]

@@ -1,10 +1,10 @@
 """Causal attention over packed conversations: our kernel on a CPU, PyTorch's own everywhere else.
 
-Both formulations take the projections of N tokens of several conversations laid end to
-end, (N, 3, H, 32), and where each conversation starts, (docs + 1,). No token sees another conversation. The
-kernel (attention.cpp) is built by the machine's own compiler at first use and cached under `runs/`; without a
-compiler, on another device or in float32 the masked formulation below does the same, slowly. A test holds the two
-equal.
+Both formulations take the projections of N tokens of several conversations laid end to end, (N, 3, H, 32),
+and where each conversation starts, (docs + 1,). No token sees another conversation. The kernel
+(attention.cpp) is built by the machine's own compiler at first use and cached under `runs/`; without a
+compiler, on another device or in float32 the masked formulation below does the same, slowly. A test holds
+the two equal.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def kernel() -> ctypes.CDLL | None:
 def _call(name: str, *arguments: Tensor | int) -> None:
     library = kernel()
     assert library is not None
-    turned = [
-        ctypes.c_int64(a) if isinstance(a, int) else ctypes.c_void_p(a.data_ptr()) for a in arguments
-    ]
+    turned = [ctypes.c_int64(a) if isinstance(a, int) else ctypes.c_void_p(a.data_ptr()) for a in arguments]
     getattr(library, name)(*turned)
 
 
@@ -80,17 +78,19 @@ def _packed_backward(
 
 
 @_packed_backward.register_fake
-def _(
-    qkv: Tensor, bounds: Tensor, cos: Tensor, sin: Tensor, out: Tensor, lse: Tensor, grad: Tensor  # noqa: ARG001
-) -> Tensor:
+def _(qkv: Tensor, *_: Tensor) -> Tensor:
     return torch.empty_like(qkv)
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+def _keep(
+    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]
+) -> None:
     ctx.save_for_backward(*inputs, *output)
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(
+    ctx: torch.autograd.function.FunctionCtx, grad: Tensor, _: Tensor
+) -> tuple[Tensor | None, ...]:
     return _packed_backward(*ctx.saved_tensors, grad), None, None, None
 
 
@@ -98,7 +98,7 @@ _packed.register_autograd(_differentiate, setup_context=_keep)
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (arXiv:2104.09864) in Llama's half-split form; x (N, H, 32), cos and sin (N, 16)."""
+    """Rotary positions (arXiv:2104.09864), halves split as in Llama; x (N, H, 32), cos, sin (N, 16)."""
     a, b = x.float().chunk(2, dim=-1)
     c, s = cos[:, None], sin[:, None]
     return torch.cat([a * c - b * s, b * c + a * s], dim=-1).to(x.dtype)
@@ -124,7 +124,8 @@ def kernel_attention(qkv: Tensor, bounds: Tensor, cos: Tensor, sin: Tensor) -> T
 def attention_for(device: torch.device) -> Attention:
     """The fastest of the two formulations that the device has.
 
-    Both take qkv (N, 3, H, 32); bounds (docs + 1,) int64, where each conversation starts, and N at the end; cos and
-    sin (longest, 16) float32, by position within the conversation. They return (N, H, 32) in the type of qkv.
+    Both take qkv (N, 3, H, 32); bounds (docs + 1,) int64, where each conversation starts, and N at the end;
+    cos and sin (longest, 16) float32, by position within the conversation. They return (N, H, 32) in the type
+    of qkv.
     """
     return kernel_attention if device.type == "cpu" and kernel() is not None else masked_attention

@@ -1,11 +1,12 @@
 """From conversations of the world to packed batches.
 
-A batch is one stream of N tokens: conversations end to end, the rest filled with one run of padding. `bounds` says
-where each begins, so that attention stays within it and nothing else needs to know. Loss falls on the assistant's
-tokens that may be learnt, `<|end|>` included.
+A batch is one stream of N tokens: conversations end to end, the rest filled with one run of padding.
+`bounds` says where each begins, so that attention stays within it and nothing else needs to know. Loss
+falls on the assistant's tokens that may be learnt, `<|end|>` included.
 
-At the start a share of the rows is a random token sequence said twice, loss on the second time: without it a small
-model guesses answers by their frequency for a long time before it finds that they can be copied (measured).
+At the start a share of the rows is a random token sequence said twice, loss on the second time: without it
+a small model guesses answers by their frequency for a long time before it finds that they can be copied
+(measured).
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from tokenizers import Tokenizer
 
 from training.tokenizer import END, PAD, ROLES, SPECIAL
 
-MOST_DOCS = 256  # a batch's bounds are padded to this many, so that shapes stay fixed
-COPY_SHARE, COPY_TOKENS = 0.4, 1_500_000  # chosen: share of copy rows at the start, tokens until there are none
+WAITING = 16  # rows at hand to fill a batch from; with them about 1 % of it is padding
+MOST_DOCS = 128  # a batch's bounds are padded to this many, so that shapes stay fixed
+COPY_SHARE = 0.4  # of the rows at the start, chosen
+COPY_TOKENS = 3_000_000  # seen until there are none, chosen
 
 
 class Source(Protocol):
     """What the trainer needs from the reader's world."""
 
     def conversation(self, rng: random.Random, *, stage: float) -> list[dict[str, Any]]:
-        """Messages with `role`, `content`, `learn`, and perhaps `skill`; `stage` in [0, 1] is the curriculum."""
+        """Messages: `role`, `content`, `learn`, perhaps `skill`; `stage` in [0, 1] is the curriculum."""
         ...
 
 
@@ -89,17 +92,16 @@ class Packer:
         self.world, self.encoder, self.tokens, self.longest, self.seed = world, encoder, tokens, longest, seed
         self.count = 0  # rows drawn so far
         self.too_long = 0  # conversations skipped since they exceed the window
-        self.waiting: Row | None = None  # drawn, but did not fit
+        self.waiting: list[Row] = []  # drawn, not yet used, oldest first
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on with the very next row; plain data."""
-        return {"count": self.count, "waiting": vars(self.waiting) if self.waiting else None}
+        return {"count": self.count, "waiting": [vars(row) for row in self.waiting]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken."""
         self.count = state["count"]
-        kept = state["waiting"]
-        self.waiting = Row(kept["ids"], [tuple(s) for s in kept["learn"]]) if kept else None
+        self.waiting = [Row(row["ids"], [tuple(s) for s in row["learn"]]) for row in state["waiting"]]
 
     def _draw(self, *, stage: float, copy: float) -> Row:
         while True:
@@ -112,16 +114,24 @@ class Packer:
                 return row
             self.too_long += 1
 
+    def _next(self, *, room: int) -> Row | None:
+        """The oldest row for an empty batch, then the longest that fits."""
+        fitting = [i for i, row in enumerate(self.waiting) if len(row.ids) <= room]
+        if not fitting:
+            return None
+        best = 0 if room == self.tokens else max(fitting, key=lambda i: len(self.waiting[i].ids))
+        return self.waiting.pop(best)
+
     def batch(self, *, stage: float, seen: int) -> Batch:
         """The next batch at this place of the curriculum, `seen` tokens into the training."""
         copy = COPY_SHARE * max(0.0, 1 - seen / COPY_TOKENS)
         ids: list[int] = []
         bounds, at, spans = [0], [], []
         while len(bounds) < MOST_DOCS:
-            row = self.waiting or self._draw(stage=stage, copy=copy)
-            self.waiting = None
-            if len(ids) + len(row.ids) > self.tokens:
-                self.waiting = row
+            while len(self.waiting) < WAITING:
+                self.waiting.append(self._draw(stage=stage, copy=copy))
+            row = self._next(room=self.tokens - len(ids))
+            if row is None:
                 break
             for start, end, skill in row.learn:
                 spans.append((len(at), len(at) + end - start, skill))

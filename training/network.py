@@ -1,8 +1,8 @@
 """The reader's network while it trains: Llama's mathematics over a packed stream, weights stacked by kind.
 
-A step on so small a model is bound by element-wise work and by calls, so that matrices which read the same input
-are one product, and everything between two products is left to torch.compile to fuse. `export` hands the weights
-to `transformers`, whose `LlamaForCausalLM` gives the same logits (a test holds it to that).
+A step on so small a model is bound by element-wise work and by calls, so that matrices which read the same
+input are one product, and everything between two products is left to torch.compile to fuse. `export` hands
+the weights to `transformers`, whose `LlamaForCausalLM` gives the same logits (a test holds it to that).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from training.attention import HEAD, Attention
 Tensor = torch.Tensor
 EPSILON = 1e-6  # of the norms
 THETA = 10000.0  # of the rotary positions
+LAST_NORM = 0.05  # its weights at the start
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,21 @@ class Size:
 
 
 def initial(size: Size, *, seed: int) -> dict[str, Tensor]:
-    """Fresh float32 weights; what writes to the residual stream starts at zero."""
+    """Fresh float32 weights; what writes to the residual stream starts at zero.
+
+    The embedding starts at unit size and the last norm small, where Llama has 0.02 and one: the logits come
+    out alike, but a token is not drowned in the stream by the first layers. Copying came sooner that way.
+    """
     made = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in size.shapes().items():
-        if name == "norms":
+        if name == "norms":  # the last one keeps the first logits small beside an embedding of spread one
             weights[name] = torch.ones(shape)
+            weights[name][-1] = LAST_NORM
         elif name in ("o", "down"):
             weights[name] = torch.zeros(shape)
         else:
-            spread = 0.02 if name == "embed" else 0.7 / math.sqrt(shape[-1])
+            spread = 1.0 if name == "embed" else 0.7 / math.sqrt(shape[-1])
             weights[name] = torch.randn(shape, generator=made) * spread
     return weights
 
@@ -75,9 +81,13 @@ def _norm(x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def trunk(
-    weights: dict[str, Tensor], ids: Tensor, bounds: Tensor, turns: tuple[Tensor, Tensor], attention: Attention
+    weights: dict[str, Tensor],
+    ids: Tensor,
+    bounds: Tensor,
+    turns: tuple[Tensor, Tensor],
+    attention: Attention,
 ) -> Tensor:
-    """The last hidden states (N, width) of a packed stream `ids` (N,); products in bfloat16, the residual in float32."""
+    """The last hidden states (N, width) of a stream `ids` (N,); products in bfloat16, residual in float32."""
     dtype = torch.bfloat16
     tokens = ids.shape[0]
     layers, _, hidden, width = weights["up"].shape
@@ -140,13 +150,14 @@ def llama(weights: dict[str, Tensor], size: Size, *, pad: int, end: int) -> Any:
     )
     model = LlamaForCausalLM(config).eval()
     missing, unexpected = model.load_state_dict(state_dict(weights), strict=False)
-    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    assert not unexpected, unexpected
+    assert set(missing) <= {"lm_head.weight"}, missing
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad)
     return model
 
 
 def export(weights: dict[str, Tensor], size: Size, tokenizer: Any, folder: Path) -> None:
-    """Writes what `AutoModelForCausalLM` and `AutoTokenizer` load: half precision, which keeps more than bfloat16."""
+    """Writes what `transformers` loads, in float16, which keeps more of a weight than bfloat16."""
     model = llama(weights, size, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id).to(torch.float16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -1,13 +1,17 @@
-"""Makes the bundled reader from nothing: `python training/reader.py --out agent_memory/models/reader --minutes 90`.
+"""Makes the bundled reader from nothing.
 
-World, tokenizer, training, export, with one seed. On a CPU one process trains on each core: a worker packs its own
-batches, runs one thread, and meets the others twice a step, when gradients are summed in shared memory and when
-each has updated its share of the weights. (One process with two threads meets at every operation instead, which a
-loaded machine turns into waiting.) The learning rate warms up, stays, and falls to zero over the last part of
-`--minutes`, so a run always ends finished; hence runs of one seed see the same data, yet end where the machine's speed
-puts them. Checkpoints go to `runs/reader/`, and `--resume` continues from the last. `kill -USR1` exports at once.
+    python training/reader.py --out agent_memory/models/reader --minutes 90 --seed 0
 
-What it does not know: what is true in the world (world.py), and how good the reader is (benchmarks/reader.py).
+World, tokenizer, training, export, with one seed. On a CPU one process trains on each core: a worker packs
+its own batches, runs one thread, and meets the others twice a step, when gradients are summed in shared
+memory and when each has updated its share of the weights. (One process with two threads meets at every
+operation instead, which a loaded machine turns into waiting.) The learning rate warms up, stays, and falls
+to zero over the last part of `--minutes`, so a run always ends finished; hence runs of one seed see the
+same data, yet end where the machine's speed puts them. Checkpoints go to `runs/reader/`, and `--resume`
+continues from the last. `kill -USR1` exports at once.
+
+What it does not know: what is true in the world (world.py), and how good the reader is
+(benchmarks/reader.py).
 """
 
 from __future__ import annotations
@@ -17,299 +21,24 @@ import contextlib
 import itertools
 import json
 import os
-import platform
-import shutil
 import signal
 import sys
-import time
-from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a script, this file's own folder comes first
     sys.path.insert(0, str(ROOT))
 
-import torch
-from tokenizers import Tokenizer
-from torch import multiprocessing
+import torch  # noqa: E402 the path comes first, here and below
+from tokenizers import Tokenizer  # noqa: E402
+from torch import multiprocessing  # noqa: E402
 
-from training import network
-from training.attention import attention_for
-from training.data import Batch, Encoder, Packer
-from training.network import Size
-from training.optimiser import Optimiser, views
-from training.tokenizer import for_transformers, train_tokenizer
+from training.network import Size  # noqa: E402
+from training.tokenizer import train_tokenizer  # noqa: E402
+from training.worker import Plan, Shared, Worker, load_world  # noqa: E402
 
-RUNS = ROOT / "runs" / "reader"
-WARMUP = 60  # steps
-DECAY = 0.4  # share of the time in which the learning rate falls to zero
 GATHER = 20_000  # conversations that the tokenizer sees
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The settings of a run; plain data, recorded in training.json."""
-
-    minutes: float = 90.0
-    steps: int = 0  # 0: as many as fit in the time
-    seed: int = 0
-    device: str = "cpu"
-    workers: int = 2
-    tokens: int = 4096  # of one worker's batch
-    muon: float = 0.02
-    adam: float = 0.003
-    decay: float = 0.0  # weight decay of the matrices, per unit of learning rate
-    curriculum: float = 0.5  # share of the time until the world is at its hardest
-    world: str = "training.world:World"
-    compiled: bool = True
-    folder: str = str(RUNS)
-
-
-@dataclass
-class Shared:
-    """What the workers hold in common, all in shared memory."""
-
-    weights: torch.Tensor
-    first: torch.Tensor
-    second: torch.Tensor
-    gradients: list[torch.Tensor]
-    counts: torch.Tensor  # (workers, 3): learnt tokens, tokens, squared norm
-    control: torch.Tensor  # progress, stop, checkpoint, export
-    barrier: Any
-
-    @classmethod
-    def make(cls, size: Size, plan: Plan) -> Shared:
-        """Fresh ones, weights initialised from the seed."""
-        flat = torch.cat([w.flatten() for w in network.initial(size, seed=plan.seed).values()])
-        zeros = [torch.zeros_like(flat).share_memory_() for _ in range(2 + plan.workers)]
-        barrier = multiprocessing.get_context("spawn").Barrier(plan.workers)
-        counts, control = torch.zeros(plan.workers, 3, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
-        return cls(
-            flat.share_memory_(), zeros[0], zeros[1], zeros[2:], counts.share_memory_(), control.share_memory_(), barrier
-        )
-
-    def meet(self) -> None:
-        """Waits for all workers; raises when one is gone."""
-        self.barrier.wait(timeout=900)
-
-
-def rate(progress: float, step: int) -> float:
-    """The learning rate's factor: warm-up, constant, linear to zero."""
-    return min(1.0, step / WARMUP) * min(1.0, max(0.0, (1 - progress) / DECAY))
-
-
-def load_world(name: str, *, split: str) -> Any:
-    """The world named `module:class`."""
-    import importlib
-
-    module, attribute = name.split(":")
-    return getattr(importlib.import_module(module), attribute)(split)
-
-
-class Meter:
-    """Loss and share of answers right, token by token and whole, for each skill since the last line."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
-
-    def add(self, batch: Batch, loss: torch.Tensor, right: torch.Tensor) -> None:
-        """Counts a batch: loss and right by learnt token (n,)."""
-        losses, rights = loss.tolist(), right.tolist()
-        for start, end, skill in batch.spans:
-            s = self.sums[skill]
-            s[0] += sum(losses[start:end])
-            s[1] += end - start
-            s[2] += all(rights[start:end])
-            s[3] += 1
-
-    def line(self) -> str:
-        """The figures as text, and starts anew."""
-        parts = [f"{k} {s[0] / s[1]:.3f}/{100 * s[2] / s[3]:.0f}%" for k, s in sorted(self.sums.items())]
-        self.sums.clear()
-        return "  ".join(parts)
-
-
-class Worker:
-    """One process of the training; rank 0 also keeps the clock, prints and saves."""
-
-    def __init__(self, rank: int, shared: Shared, size: Size, plan: Plan, *, resume: bool) -> None:
-        self.rank, self.shared, self.size, self.plan = rank, shared, size, plan
-        self.folder = Path(plan.folder)
-        self.device = torch.device(plan.device)
-        self.tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-        world = load_world(plan.world, split="train")
-        self.packer = Packer(
-            world, Encoder(self.tokenizer), tokens=plan.tokens, longest=size.longest, seed=f"{plan.seed}/{rank}"
-        )
-        self.seen, self.step_number, self.before = 0, 0, 0.0
-        if resume:
-            self._restore()
-        on_cpu = self.device.type == "cpu"
-        self.weights = {
-            name: tensor.detach().to(self.device).requires_grad_()
-            for name, tensor in views(shared.weights, size.shapes()).items()
-        }
-        if on_cpu:  # gradients add up in shared memory
-            for name, piece in views(shared.gradients[rank], size.shapes()).items():
-                self.weights[name].grad = piece
-        self.optimiser = self._optimiser()
-        cos, sin = network.rotation(size.longest)
-        self.turns = cos.to(self.device), sin.to(self.device)
-        self.attention = attention_for(self.device)
-        self.trunk = torch.compile(network.trunk, dynamic=False) if plan.compiled else network.trunk
-        self.meter = Meter()
-        self.started = time.monotonic()
-
-    def _optimiser(self) -> Optimiser:
-        shared, plan = self.shared, self.plan
-        return Optimiser(
-            self.size.shapes(), shared.weights, shared.first, shared.second, rank=self.rank, world=plan.workers
-        )
-
-    def elapsed(self) -> float:
-        """Seconds of training, those before a resume included."""
-        return self.before + time.monotonic() - self.started
-
-    def forward_backward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Adds the batch's summed gradient; loss and hits by learnt token."""
-        move = {"device": self.device, "non_blocking": True}
-        stream, bounds = batch.ids.to(**move), batch.bounds.to(**move)
-        states = self.trunk(self.weights, stream, bounds, self.turns, self.attention)
-        loss, right = network.losses(states, self.weights["embed"], batch.at.to(**move), batch.targets.to(**move))
-        loss.sum().backward()
-        return loss.detach(), right
-
-    def step(self) -> None:
-        """One update by all workers together."""
-        shared, plan, control = self.shared, self.plan, self.shared.control
-        progress = float(control[0])
-        stage = min(1.0, progress / plan.curriculum)
-        batch = self.packer.batch(stage=stage, seen=self.seen)
-        shared.gradients[self.rank].zero_()
-        loss, right = self.forward_backward(batch)
-        shared.counts[self.rank, 0], shared.counts[self.rank, 1] = len(batch.at), batch.used
-        shared.meet()
-        count, tokens = shared.counts[:, 0].sum().item(), int(shared.counts[:, 1].sum())
-        shared.counts[self.rank, 2] = self.optimiser.collect(shared.gradients, count=count)
-        shared.meet()
-        self.step_number += 1
-        self.seen += tokens
-        factor = rate(progress, self.step_number)
-        norm = shared.counts[:, 2].sum().sqrt().item()
-        self.optimiser.step(
-            norm=norm, muon=plan.muon * factor, adam=plan.adam * factor, decay=plan.decay, number=self.step_number
-        )
-        if self.rank == 0:
-            self.meter.add(batch, loss, right)
-            self._keep_time()
-        shared.meet()
-
-    def _keep_time(self) -> None:
-        control, plan = self.shared.control, self.plan
-        share = self.elapsed() / (60 * plan.minutes)
-        if plan.steps:
-            share = max(share, self.step_number / plan.steps)
-        control[0] = share
-        if share >= 1:
-            control[1] = 1
-
-    def _print(self, since: tuple[float, int]) -> None:
-        now, rate_now = self.elapsed(), self.seen - since[1]
-        print(
-            f"{now / 60:6.1f} min  {self.seen / 1e6:7.2f} M tokens  {rate_now / max(1e-9, now - since[0]):7.0f}/s  "
-            f"step {self.step_number}  {float(self.shared.control[0]):.3f}  {self.meter.line()}",
-            flush=True,
-        )
-
-    def run(self) -> None:
-        """Trains until the time is up or a stop is asked for; rank 0 then exports."""
-        control = self.shared.control
-        printed = (self.elapsed(), self.seen)
-        saved = exported = time.monotonic()
-        while control[1] == 0:
-            self.step()
-            if self.rank == 0:
-                now = time.monotonic()
-                wait = 60 if self.elapsed() < 1200 else 240
-                if self.elapsed() - printed[0] > wait:
-                    self._print(printed)
-                    printed = (self.elapsed(), self.seen)
-                if now - saved > 180:
-                    control[2], saved = 1, now
-                if control[3] or now - exported > 600:
-                    self.export(self.folder / "export")
-                    control[3], exported = 0, now
-            self.shared.meet()
-            if control[2] or control[1]:
-                self.save()
-        if self.rank == 0:
-            self._print(printed)
-
-    # ---- what is written ----
-
-    def save(self) -> None:
-        """A checkpoint that all workers write together; the name of the last complete one is written at the end."""
-        place = self.folder / f"checkpoint-{self.step_number % 2}-{self.step_number}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"data-{self.rank}.json").write_text(json.dumps(self.packer.state()))
-        self.shared.meet()
-        if self.rank == 0:
-            shared = self.shared
-            torch.save({"weights": shared.weights, "first": shared.first, "second": shared.second}, place / "state.pt")
-            state = {"step": self.step_number, "seen": self.seen, "elapsed": self.elapsed()}
-            state |= {"progress": float(shared.control[0]), "size": asdict(self.size)}
-            (place / "state.json").write_text(json.dumps(state))
-            beside = self.folder / "last.tmp"
-            beside.write_text(place.name)
-            beside.replace(self.folder / "last")
-            for old in self.folder.glob("checkpoint-*"):
-                if old != place:
-                    shutil.rmtree(old)
-            shared.control[2] = 0
-        self.shared.meet()
-
-    def _restore(self) -> None:
-        place = self.folder / (self.folder / "last").read_text()
-        self.packer.restore(json.loads((place / f"data-{self.rank}.json").read_text()))
-        state = json.loads((place / "state.json").read_text())
-        self.step_number, self.seen, self.before = state["step"], state["seen"], state["elapsed"]
-
-    def export(self, folder: Path) -> None:
-        """Puts the present weights where `AutoModelForCausalLM` finds them, switched in whole."""
-        beside = folder.with_name(folder.name + ".new")
-        shutil.rmtree(beside, ignore_errors=True)
-        weights = views(self.shared.weights, self.size.shapes())
-        tokenizer = for_transformers(self.tokenizer, longest=self.size.longest)
-        network.export(weights, self.size, tokenizer, beside)
-        (beside / "training.json").write_text(json.dumps(self.record(), indent=1) + "\n")
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in beside.iterdir():  # file by file: the folder may hold the model card
-            os.replace(file, folder / file.name)
-        beside.rmdir()
-
-    def record(self) -> dict[str, Any]:
-        """How these weights came about."""
-        import tokenizers
-        import transformers
-
-        plan = {k: v for k, v in asdict(self.plan).items() if k != "folder"}
-        return {
-            "command": "python training/reader.py " + " ".join(sys.argv[1:]),
-            "tokens": self.seen,
-            "steps": self.step_number,
-            "minutes": round(self.elapsed() / 60, 1),
-            "plan": plan,
-            "size": network.describe(self.size),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "tokenizers": tokenizers.__version__,
-            },
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self.plan.device}",
-        }
 
 
 def prepare(plan: Plan) -> Tokenizer:
@@ -325,7 +54,11 @@ def work(rank: int, shared: Shared, size: Size, plan: Plan, resume: bool) -> Non
     """What a process beside the first does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    Worker(rank, shared, size, plan, resume=resume).run()
+    try:
+        Worker(rank, shared, size, plan, resume=resume).run()
+    except BaseException:
+        shared.barrier.abort()  # the others stop waiting for this one
+        raise
 
 
 def train(plan: Plan, out: Path, *, layers: int, width: int, hidden: int, resume: bool = False) -> Worker:
@@ -353,9 +86,9 @@ def train(plan: Plan, out: Path, *, layers: int, width: int, hidden: int, resume
     for process in others:
         process.start()
     first = Worker(0, shared, size, plan, resume=resume)
-    signal.signal(signal.SIGUSR1, lambda *_: shared.control.__setitem__(3, 1))
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(first, "asked_to_export", True))
     for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: shared.control.__setitem__(1, 1))
+        signal.signal(stop, lambda *_: setattr(first, "asked_to_stop", True))
     print(f"{size.parameters() / 1e6:.2f} M parameters, {size}", flush=True)
     first.run()
     for process in others:
@@ -379,7 +112,9 @@ def main() -> None:
     options = vars(parser.parse_args())
     with contextlib.suppress(AttributeError):
         multiprocessing.set_sharing_strategy("file_system")
-    plan = Plan(compiled=not options.pop("eager"), **{k: options.pop(k) for k in asdict(Plan()) if k != "compiled"})
+    plan = Plan(
+        compiled=not options.pop("eager"), **{k: options.pop(k) for k in asdict(Plan()) if k != "compiled"}
+    )
     train(plan, options.pop("out"), **options)
 
 

@@ -1,13 +1,14 @@
 """The reader's tokenizer: byte-level BPE, trained on the text of its world, with a chat template.
 
 Three choices serve copying, which is what a reader does:
-- every segment begins with a space of its own (`Prepend`, taken off again by the decoder), so that a name is the
-  same tokens at the start of an answer as in the middle of a sentence;
+- every segment begins with a space of its own (`Prepend`, taken off again by the decoder), so that a name
+  is the same tokens at the start of an answer as in the middle of a sentence;
 - digits stand in groups of at most two, so that numbers and codes are copied piece by piece;
-- the fixed fragments that `agent_memory.prompt` prints around each line are cut as a whole, so that the merges
-  make single tokens of them; no token is added for them, hence decoding gives back the text exactly.
+- the fixed fragments that `agent_memory.prompt` prints around each line are cut as a whole, so that the
+  merges make single tokens of them; no token is added for them, hence decoding gives back the text exactly.
 
-A conversation is `<|role|>text<|end|>` for each message, with nothing between; generation stops at `<|end|>`.
+A conversation is `<|role|>text<|end|>` for each message, with nothing between; generation stops at
+`<|end|>`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ CUTS = "|".join(
     [
         r"\n- \[",  # the start of a line of the block
         r", (?:user|assistant|operator)\]",
-        r"</?memory>",
+        r", (?:tool|web|document):",
+        r" ?</?memory>",
         r"-\p{N}{2}(?!\p{N})",  # month and day
         r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})",
         r" ?\p{L}+",
@@ -39,7 +41,9 @@ CUTS = "|".join(
     ]
 )
 TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
