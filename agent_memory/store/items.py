@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, true, update
 
 from agent_memory.errors import InvalidInput
+from agent_memory.store.erase import delete_by_pk
+from agent_memory.store.tables import episodes, namespaces
 from agent_memory.store.tables import store_items as t
+from agent_memory.types import Namespace
 
 Path = tuple[str, ...]
 
-#: Most parameters of one statement; SQLite allowed 999 before 3.32.
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +154,39 @@ def sweep(connection: Connection, *, now: datetime) -> int:
     return connection.execute(delete(t).where(t.c.expires_at.is_not(None), t.c.expires_at <= now)).rowcount
 
 
-def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> int:
-    """How many items were deleted because they were made into these episodes.
+def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> dict[str, int]:  # noqa: ARG001
+    """Deletes the items that became these episodes; returns how many.
 
     An item may lie in another namespace than its episode (the agent's, say), so the episodes alone decide.
     """
-    del namespace_id
-    chunks = [pks[i : i + _CHUNK] for i in range(0, len(pks), _CHUNK)]
-    return sum(connection.execute(delete(t).where(t.c.episode_pk.in_(chunk))).rowcount for chunk in chunks)
+    return {"store_items": delete_by_pk(connection, t, pks)}
+
+
+def namespace_id(connection: Connection, namespace: Namespace) -> int | None:
+    """The key of the namespace; None where nothing was ever put into it."""
+    return connection.scalar(select(namespaces.c.id).where(namespaces.c.key == namespace.key))
+
+
+def own_namespace_id(connection: Connection, namespace: Namespace, *, now: datetime) -> int:
+    """The key of the namespace, made where it is missing."""
+    found = namespace_id(connection, namespace)
+    if found is not None:
+        return found
+    row = {"key": namespace.key, "user_id": namespace.user_id, "agent_id": namespace.agent_id}
+    made = insert(namespaces).values(**row, created_at=now).returning(namespaces.c.id)
+    return int(connection.execute(made).scalar_one())
+
+
+def episode_pk(connection: Connection, namespace: Namespace, episode_id: str) -> int | None:
+    """The key of an episode; None where there is none by that id in the namespace."""
+    query = select(episodes.c.pk).join(namespaces, namespaces.c.id == episodes.c.namespace_id)
+    return connection.scalar(query.where(namespaces.c.key == namespace.key, episodes.c.id == episode_id))
+
+
+def episode_of(connection: Connection, namespace_id: int, path: Path, key: str) -> str | None:
+    """The id of the episode that was made of this item, if one was."""
+    query = select(episodes.c.id).join(t, t.c.episode_pk == episodes.c.pk)
+    return connection.scalar(query.where(_place(namespace_id, path, key)))
 
 
 # ---------------------------------------------------------------------- rows
