@@ -53,7 +53,8 @@ _STOP_WORDS = """
     myself no nor not now of off on once only or other our ours ourselves out over own same she should so
     some such than that the their theirs them themselves then there these they this those through to too
     under until up very was we were what when where which while who whom why will with would you your yours
-    yourself yourselves d ll m re s t ve
+    yourself yourselves ain aren couldn d didn doesn hadn hasn haven ll m re s shouldn t ve wasn weren won
+    wouldn
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 #: Kana and ideographs, which are written without spaces.
@@ -147,7 +148,7 @@ def fetched(connection: Connection, statement: Any, **parameters: Any) -> list[A
     A search reads tens of thousands of rows; making SQLAlchemy's of them would take most of its time.
     """
     result = connection.execute(statement, parameters)
-    rows = list(result.cursor.fetchall())  # type: ignore[union-attr]  # a SELECT has a cursor
+    rows = list(result.cursor.fetchall())
     result.close()
     return rows
 
