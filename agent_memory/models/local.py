@@ -47,11 +47,13 @@ class LocalModel:
         worn: the adapters on the base; for `distill` only, inside `wearing`.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, *, name: str, folder: Path, config: ModelConfig) -> None:
+    def __init__(
+        self, network: Any, tokenizer: Any, *, name: str, folder: Path, fingerprint: str, config: ModelConfig
+    ) -> None:
         """Use `open`."""
         self.name = name
         self.folder = folder
-        self.fingerprint = loading.fingerprint(folder)
+        self.fingerprint = fingerprint
         self.window = loading.window_of(network, tokenizer)
         self.device = str(network.device)
         self.worn = Worn(network, base=self.fingerprint, name=name)
@@ -85,26 +87,35 @@ class LocalModel:
         wanted = name_or_path if name_or_path is not None else config.name
         folder = loading.folder_of(wanted, allow_download=config.allow_download)
         where = loading.device_of(device or config.device, bundled=wanted is None)
+        fingerprint = loading.fingerprint(folder)
         network, tokenizer = loading.load(folder, device=where)
-        return cls(network, tokenizer, name=str(wanted or "reader"), folder=folder, config=config)
+        name = str(wanted or "reader")
+        return cls(network, tokenizer, name=name, folder=folder, fingerprint=fingerprint, config=config)
 
     # -- text and tokens
 
-    def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        """The token ids of the conversation up to where the assistant's answer begins.
+    def prompt_ids(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
+        """The token ids of the conversation up to where the assistant's answer begins; see `ChatFormat.ids`.
 
         Raises:
-            ModelError: the model's chat template refuses the conversation.
+            ModelError: the model's chat template refuses the conversation, or knows no tools.
         """
-        return self._chat.ids(messages)
+        return self._chat.ids(messages, tools=tools)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model's chat template shows it tools."""
+        return self._chat.takes_tools
 
     def token_ids(self, text: str) -> list[int]:
         """The tokens of plain text, without any special token."""
         return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
 
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of answer ids, special tokens left out, outer white space stripped."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+    def text(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of answer ids, outer white space stripped; special tokens only where `special`."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=not special)).strip()
 
     @property
     def end_ids(self) -> frozenset[int]:

@@ -31,7 +31,15 @@ class FairLock:
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        turn.acquire()  # released by the owner, in whose stead we then stand
+        try:
+            turn.acquire()  # released by the owner, in whose stead we then stand
+        except BaseException:  # an interrupt: leave the queue, or pass on what was promised
+            with self._guard:
+                if turn in self._waiting:
+                    self._waiting.remove(turn)
+                else:
+                    self._pass_on()
+            raise
         with self._guard:
             self._owner = me
             self._depth = 1
@@ -45,11 +53,20 @@ class FairLock:
             self._depth -= 1
             if self._depth:
                 return
-            if self._waiting:
-                self._owner = -1  # promised: nobody else may take it meanwhile
-                self._waiting.popleft().release()
-            else:
-                self._owner = None
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Gives the lock to the next in the queue, if any; the guard is held."""
+        if self._waiting:
+            self._owner = -1  # promised: nobody else may take it meanwhile
+            self._waiting.popleft().release()
+        else:
+            self._owner = None
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait."""
+        return len(self._waiting)
 
     @property
     def held(self) -> bool:
