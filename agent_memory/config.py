@@ -94,6 +94,8 @@ class DistillConfig(Section):
     """Anchors about names that never occurred; without many the student answers anything (measured)."""
     reading_items: int = Field(default=300, ge=0)
     """Anchors with an invented episode in view, so that reading is kept."""
+    text_items: int = Field(default=120, ge=0)
+    """Anchors that are unrelated conversations, half written by us, half sampled by the base."""
 
 
 class ExamConfig(Section):
@@ -174,6 +176,12 @@ class PromptConfig(Section):
     """End of the system message, or before the last user message (for models that ignore system text)."""
     budget_tokens: int = Field(default=700, ge=16)
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
+    retrieval: Literal["all", "lean", "none"] = "all"
+    """What `ask` and `chat` recall unless told; see the four arms in `benchmarks/consolidation.py`."""
+    most_episodes: int = Field(default=10, ge=1)
+    """Search results that a block may use, within its budget."""
+    max_answer_tokens: int = Field(default=64, ge=1)
+    """Longest answer of `ask` and `chat`."""
 
 
 class SearchConfig(Section):

@@ -21,7 +21,20 @@ from agent_memory.config import Config
 from agent_memory.store import checkup, erase, identity, items, lexical, scope, sql, transfer, vectors
 from agent_memory.store.database import open_database
 from agent_memory.store.episodes import EpisodeStore
-from agent_memory.types import Added, Episode, ForgetReceipt, Namespace, SearchResult, Trust
+from agent_memory.types import (
+    Added,
+    Answer,
+    ConsolidationReport,
+    Context,
+    Episode,
+    ForgetReceipt,
+    Namespace,
+    Retrieval,
+    SearchResult,
+    Trust,
+    Version,
+)
+from agent_memory.weights import Progress, Weights, plain_messages, shown
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,6 +78,7 @@ class MemoryManager:
             parts=_parts(database, index),
             notify=index.notify,
         )
+        self.weights = Weights(database, config=config, model=model, search=self._search_in)
 
     @classmethod
     def open(
@@ -279,6 +293,108 @@ class MemoryManager:
 
     # ------------------------------------------------------------------ weights
 
+    def context(
+        self, query: str, *, budget_tokens: int | None = None, retrieval: Retrieval = "all",
+        user_id: str | None = None, agent_id: str | None = None,
+    ) -> Context:  # fmt: skip
+        """The context block for a query; `lean` only for a model that wears the active version.
+
+        Raises:
+            InvalidInput: `retrieval` is none of the three, or the budget is not positive.
+        """
+        namespace = self._scope(user_id, agent_id)
+        return self.weights.context(namespace, query, budget_tokens=budget_tokens, retrieval=retrieval)
+
+    def ask(
+        self, question: str, *, retrieval: Retrieval | None = None, adapter: str = "active",
+        user_id: str | None = None, agent_id: str | None = None,
+    ) -> Answer:  # fmt: skip
+        """What the model answers, wearing `adapter` ("active", "base" or a version's id); records nothing.
+
+        Raises:
+            InvalidInput: the question is empty or too long for the model's window.
+            NotFound: no version by that id can be served.
+            ModelError: the model or the version cannot be used.
+        """
+        return self.weights.ask(
+            self._scope(user_id, agent_id), question, retrieval=retrieval, adapter=adapter
+        )
+
+    def chat(
+        self, messages: Sequence[Any], *, retrieval: Retrieval | None = None, adapter: str = "active",
+        max_new_tokens: int | None = None, user_id: str | None = None, agent_id: str | None = None,
+    ) -> Answer:  # fmt: skip
+        """The model's next turn in a conversation (role and content, or LangChain's); records nothing.
+
+        Raises:
+            InvalidInput: there is no user message, or they are too long for the model's window.
+            NotFound: no version by that id can be served.
+            ModelError: the model or the version cannot be used.
+        """
+        return self.weights.respond(
+            self._scope(user_id, agent_id), plain_messages(messages), retrieval=retrieval, adapter=adapter,
+            max_new_tokens=max_new_tokens,
+        )  # fmt: skip
+
+    def consolidate(
+        self, *, dry_run: bool = False, progress: Progress | bool = True, writer: Any = None, seed: int = 0,
+        user_id: str | None = None, agent_id: str | None = None,
+    ) -> ConsolidationReport:  # fmt: skip
+        """Teaches the model what new trusted episodes say; a killed run is gone on with.
+
+        Args:
+            dry_run: only measure a sample, and say what a run would cost and at most gain.
+            progress: show a bar, or call it with stage, done and total.
+            writer: of questions: None for the model itself, "templates", or a LangChain chat model (which
+                then sees the episodes).
+            seed: of everything random in the run.
+            user_id: whose, if not fixed at `open`.
+            agent_id: whose, if not fixed at `open`.
+
+        Raises:
+            RunBusy: another run of this namespace is under way.
+            RunFailed: a stage failed, or a forget ended the run; the active version is as it was.
+            StoreFull: no space is left; called again, the run goes on.
+        """
+        with shown(progress) as step:
+            return self.weights.consolidate(
+                self._scope(user_id, agent_id), dry_run=dry_run, progress=step, writer=writer, seed=seed
+            )
+
+    def versions(self, *, user_id: str | None = None, agent_id: str | None = None) -> Sequence[Version]:
+        """All versions of this namespace, newest first."""
+        return self.weights.versions(self._scope(user_id, agent_id))
+
+    def rollback(self, *, user_id: str | None = None, agent_id: str | None = None) -> Version | None:
+        """The version that is served now: the newest earlier one that verifies, None for the bare base.
+
+        Raises:
+            NotFound: no version is active.
+        """
+        return self.weights.rollback(self._scope(user_id, agent_id))
+
+    def export_adapter(
+        self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> None:
+        """Writes the active version as a PEFT folder.
+
+        Raises:
+            NotFound: no version is active.
+            InvalidInput: `path` exists and is not empty.
+        """
+        self.weights.export(self._scope(user_id, agent_id), Path(path), what="adapter")
+
+    def export_model(
+        self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
+    ) -> None:
+        """Writes a plain model: a copy of the base with the active version merged in.
+
+        Raises:
+            NotFound: no version is active.
+            InvalidInput: `path` exists and is not empty.
+        """
+        self.weights.export(self._scope(user_id, agent_id), Path(path), what="model")
+
     def schedule(
         self,
         *,
@@ -368,6 +484,10 @@ class MemoryManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _search_in(self, namespace: Namespace, query: str, k: int) -> Sequence[SearchResult]:
+        """A search whose scope is resolved already, for the block of an answer."""
+        return self.search(query, k=k, user_id=namespace.user_id, agent_id=namespace.agent_id)
 
     def _scope(self, user_id: str | None, agent_id: str | None) -> Namespace:
         return scope.resolve(self.fixed, user_id=user_id, agent_id=agent_id)

@@ -33,7 +33,9 @@ RANK = {
     "prompt": 1,
     "models": 2,
     "search": 3,
+    "answer": 3,
     "consolidation": 3,
+    "weights": 3,
     "schedule": 3,
     "jobs": 3,
     "manager": 4,
@@ -72,7 +74,7 @@ HEAVY = {
 }
 
 #: Files that list things, one after the other, and may be as long as the list.
-LISTS = ("tables.py", "relations.py", "pools.py")
+LISTS = ("tables.py", "relations.py", "pools.py", "manager.py")
 
 #: Words that do not belong in this repository, each with its reason.
 BANNED = {

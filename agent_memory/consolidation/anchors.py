@@ -33,8 +33,8 @@ from agent_memory.types import Episode
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Item
 
-#: Of the texts that the base samples: how many, how long in tokens, how hot (chosen).
-SAMPLED, LENGTH, TEMPERATURE = 96, 48, 1.0
+#: Of the texts that the base samples: how long in tokens, how hot (chosen).
+LENGTH, TEMPERATURE = 48, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Anchors:
 class Amounts:
     """How many anchors of each kind are wanted for training and for the exam."""
 
+    texts: tuple[int, int]
     unknown: tuple[int, int]
     reading: tuple[int, int]
 
@@ -64,18 +65,17 @@ def anchors(
 ) -> tuple[Anchors, Anchors]:
     """The anchors to train on, and those to examine."""
     corpus = "\n".join(episode.text for episode in episodes.values()).lower()
-    texts = _texts(work)
+    texts = _texts(work, wanted=sum(amounts.texts))
     unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
     reading = _reading(work, studied, episodes, corpus=corpus, wanted=sum(amounts.reading))
-    halves = []
-    for place in (0, 1):
-        halves.append(
-            Anchors(
-                tuple(texts[place::2]),
-                _share(unknown, amounts.unknown, place),
-                _share(reading, amounts.reading, place),
-            )
+    halves = [
+        Anchors(
+            _share(texts, amounts.texts, place),
+            _share(unknown, amounts.unknown, place),
+            _share(reading, amounts.reading, place),
         )
+        for place in (0, 1)
+    ]
     return halves[0], halves[1]
 
 
@@ -95,9 +95,9 @@ def written() -> list[tuple[str, str]]:
     return [(user.strip(), assistant.strip()) for user, assistant in pairs]
 
 
-def _texts(work: Work) -> list[Item]:
-    """Written and sampled conversations in turn, so that each half has as many of both."""
-    own = written()
+def _texts(work: Work, *, wanted: int) -> list[Item]:
+    """Written and sampled conversations, as many of both, in an order that is always the same."""
+    own = written()[: -(-wanted // 2)]
     said = _sampled(work, [user for user, _ in own])
     made: list[Item] = []
     for place, (user, assistant) in enumerate(own):
@@ -105,8 +105,7 @@ def _texts(work: Work) -> list[Item]:
         made.append(_anchor(f"text:{place}", ids, tuple(work.model.token_ids(assistant))))
         if place < len(said) and said[place]:
             made.append(_anchor(f"said:{place}", ids, said[place]))
-    order = random.Random(len(made))
-    order.shuffle(made)
+    random.Random(len(made)).shuffle(made)
     return made
 
 

@@ -78,7 +78,7 @@ class _Changes:
     def of(self, name: str) -> torch.Tensor:
         """(out, in), or (in, out) where the base stores it so."""
         a, b = (self._adapter.tensors[adapters.tensor_name(name, which)] for which in ("A", "B"))
-        delta = self._scale * (b @ a)
+        delta: torch.Tensor = self._scale * (b @ a)
         return delta.T if self._adapter.config["fan_in_fan_out"] else delta
 
 

@@ -79,7 +79,7 @@ def chunked(
 
     `weights` is (N,). Only `hidden` gets a gradient, and only of the sum; `head` must be frozen.
     """
-    total, loss, best = _Chunked.apply(hidden, indices, log_probs, weights, head, chunk)
+    total, loss, best = _Chunked.apply(hidden, indices, log_probs, weights, head, chunk)  # type: ignore[no-untyped-call]  # in torch
     return total, TokenLoss(loss, best)
 
 

@@ -93,8 +93,8 @@ def consolidate(
         versions.sweep(database)
         run, notes = _run(database, namespace_id, setting)
         if run is None:
-            return _nothing(notes)
-        work = _work(database, namespace_id, run, setting, progress=progress)
+            return nothing(notes)
+        work = work_of(database, namespace_id, run, setting, progress=progress)
         work.notes.extend(notes)
         try:
             with _disk():
@@ -129,7 +129,8 @@ def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run |
     return run, list(chosen.notes)
 
 
-def _work(database: Database, namespace_id: int, run: Run, setting: Setting, *, progress: Progress) -> Work:
+def work_of(database: Database, namespace_id: int, run: Run, setting: Setting, *, progress: Progress) -> Work:
+    """What the stages of a run share."""
     asker = Asker(
         setting.model,
         max_answer_tokens=setting.config.study.max_answer_tokens,
@@ -148,7 +149,8 @@ def _work(database: Database, namespace_id: int, run: Run, setting: Setting, *, 
     )
 
 
-def _nothing(notes: Sequence[str]) -> ConsolidationReport:
+def nothing(notes: Sequence[str]) -> ConsolidationReport:
+    """The report where there is nothing to do."""
     return ConsolidationReport(
         run_id="", outcome="nothing", version_id=None, episodes=0, items=0, tokens=0, seconds={}, scores={},
         slow=(), notes=tuple(notes),
@@ -179,7 +181,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     """All stages after the selection, without those that are behind already."""
     figures = Figures()
     study(work, setting, figures)
-    studied, exams = _items(work)
+    studied, exams = items_of(work, rehearsal_items=setting.config.select.rehearsal_items)
     figures.items = len(studied)
     if not studied:
         runs.end(
@@ -212,7 +214,7 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
                     pass
 
 
-def _items(work: Work) -> tuple[list[rows.StudyItem], list[rows.StudyItem]]:
+def items_of(work: Work, *, rehearsal_items: int) -> tuple[list[rows.StudyItem], list[rows.StudyItem]]:
     """What is trained: all items of new episodes and the rehearsed ones; and every exam item of both."""
     i, s = tables.study_items.c, tables.run_episodes.c
     current = and_(
@@ -233,12 +235,10 @@ def _items(work: Work) -> tuple[list[rows.StudyItem], list[rows.StudyItem]]:
         found = rows.load(
             connection, and_(i.namespace_id == work.namespace_id, i.base == work.base, i.kind != "draft")
         )
-        run = connection.execute(select(tables.runs).where(tables.runs.c.id == work.run_id)).one()
-        most = run.settings["consolidation"]["select"]["rehearsal_items"]
-        rehearsed = set(rehearsed_items(
-            connection, work.run_id, parent=run.parent_version_id, seed=work.seed,
-            most=most if run.parent_version_id else None,
-        ))  # fmt: skip
+        r = tables.runs.c
+        parent = connection.execute(select(r.parent_version_id).where(r.id == work.run_id)).scalar_one()
+        most = rehearsal_items if parent else None
+        rehearsed = set(rehearsed_items(connection, work.run_id, parent=parent, most=most, seed=work.seed))
     mine = [item for item in found if item.pk in parts]
     studied = [
         item for item in mine
@@ -253,6 +253,7 @@ def _anchors(
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     amounts = Amounts(
+        texts=(config.distill.text_items, config.exam.anchor_items),
         unknown=(config.distill.unknown_items, config.exam.unknown_items),
         reading=(config.distill.reading_items, config.exam.reading_items),
     )

@@ -96,7 +96,7 @@ def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Tar
                 log_probs.append(best.values.cpu())
                 indices.append(best.indices.int().cpu())
             sizes = [spans[member].predicted for member in batch.members]
-            parts = zip(torch.cat(indices).split(sizes), torch.cat(log_probs).split(sizes), strict=True)
+            parts = zip(torch.split(torch.cat(indices), sizes), torch.split(torch.cat(log_probs), sizes), strict=True)
             found.update((spans[m], part) for m, part in zip(batch.members, parts, strict=True))
     rows = [found[Span((*item.teacher, *item.answer), len(item.teacher))] for item in items]
     if not rows:
@@ -120,14 +120,14 @@ def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> li
     with torch.no_grad():
         for batch in model.batches(spans):
             rows = torch.cat([torch.arange(bounds[m], bounds[m + 1]) for m in batch.members])
-            parts = zip(model.logits(batch), rows.split(HEAD_CHUNK), strict=True)
+            parts = zip(model.logits(batch), torch.split(rows, HEAD_CHUNK), strict=True)
             losses = torch.cat([
                 topk_kl(
                     logits, ordered.indices[part].to(logits.device), ordered.log_probs[part].to(logits.device)
                 ).loss for logits, part in parts
             ])
             sizes = [spans[member].predicted for member in batch.members]
-            for member, loss in zip(batch.members, losses.split(sizes), strict=True):
+            for member, loss in zip(batch.members, torch.split(losses, sizes), strict=True):
                 result[member] = float(loss.mean())
     return result
 

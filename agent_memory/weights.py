@@ -1,0 +1,305 @@
+"""Weights: the slow half of one open memory, as the manager uses it.
+
+It opens the base model at its first use, and joins what the parts need of each other: consolidation gets a
+question writer and the search for nearest episodes, answering gets the served version and its marks. All
+logic is theirs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import select
+
+from agent_memory import answer, prompt
+from agent_memory.config import Config
+from agent_memory.errors import InvalidInput, NotFound
+from agent_memory.store.database import Database
+from agent_memory.store.tables import episodes, namespaces
+from agent_memory.types import (
+    Answer,
+    ConsolidationReport,
+    Context,
+    Episode,
+    Namespace,
+    Retrieval,
+    SearchResult,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from agent_memory.consolidation.questions import QuestionWriter
+    from agent_memory.models.local import LocalModel
+
+#: A search within a namespace: query, how many.
+SearchIn = Callable[[Namespace, str, int], Sequence[SearchResult]]
+#: Characters of an episode that the search for its like reads (chosen).
+MOST_OF_A_TEXT = 2000
+
+#: Told the stage, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+
+
+class Weights:
+    """The base model of a memory and everything that is done with it; safe from threads.
+
+    `model` is a folder, a name, None for the bundled reader, or a `LocalModel` that is open already.
+    """
+
+    def __init__(self, database: Database, *, config: Config, model: Any, search: SearchIn) -> None:
+        self._database = database
+        self._config = config
+        self._wanted = model
+        self._search = search
+        self._opening = threading.Lock()
+        self._model: LocalModel | None = model if hasattr(model, "wearing") else None
+
+    @property
+    def model(self) -> LocalModel:
+        """The base, opened at first use.
+
+        Raises:
+            ModelError: it is missing, altered or unsupported.
+        """
+        with self._opening:
+            if self._model is None:
+                from agent_memory.models.local import LocalModel
+
+                self._model = LocalModel.open(self._wanted, config=self._config.model)
+            return self._model
+
+    # ------------------------------------------------------------------ answers
+
+    def context(
+        self, namespace: Namespace, query: str, *, budget_tokens: int | None, retrieval: Retrieval
+    ) -> Context:
+        """The block for a query; see `answer.context`. Tokens are the base's own where it is open."""
+        model = self._model
+        what = self._served(namespace, "active") if retrieval == "lean" else answer.BASE
+        return answer.context(
+            self._of(namespace),
+            query,
+            budget_tokens=self._config.prompt.budget_tokens if budget_tokens is None else budget_tokens,
+            retrieval=retrieval,
+            slow=what.slow,
+            count=None if model is None else lambda text: len(model.token_ids(text)),
+            most=self._config.prompt.most_episodes,
+        )
+
+    def respond(
+        self,
+        namespace: Namespace,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        retrieval: Retrieval | None,
+        adapter: str,
+        system: str = "",
+        max_new_tokens: int | None = None,
+    ) -> Answer:
+        """What the served version says to a conversation; see `answer.respond`."""
+        return answer.respond(
+            self.model,
+            messages,
+            search=self._of(namespace),
+            what=self._served(namespace, adapter, base=self.model.fingerprint),
+            retrieval=retrieval or self._config.prompt.retrieval,
+            settings=self._config.prompt,
+            system=system,
+            max_new_tokens=max_new_tokens or self._config.prompt.max_answer_tokens,
+        )
+
+    def ask(
+        self, namespace: Namespace, question: str, *, retrieval: Retrieval | None, adapter: str
+    ) -> Answer:
+        """A short answer to one question.
+
+        Raises:
+            InvalidInput: the question is empty, or does not fit the window.
+            NotFound: no such version.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise InvalidInput("a question is text, and not empty")
+        return self.respond(
+            namespace,
+            [{"role": "user", "content": question}],
+            retrieval=retrieval,
+            adapter=adapter,
+            system=prompt.ASK_SYSTEM,
+        )
+
+    def _of(self, namespace: Namespace) -> answer.Search:
+        return lambda query, most: self._search(namespace, query, most)
+
+    def _served(self, namespace: Namespace, adapter: str, *, base: str | None = None) -> answer.Served:
+        return answer.served(self._database, self._owner(namespace), adapter=adapter, base=base)
+
+    # ------------------------------------------------------------------ consolidation
+
+    def consolidate(
+        self,
+        namespace: Namespace,
+        *,
+        dry_run: bool,
+        progress: Progress,
+        writer: Any = None,
+        seed: int = 0,
+    ) -> ConsolidationReport:
+        """One run, or its preview; see `pipeline.consolidate` and `preview.preview`."""
+        from agent_memory.consolidation import pipeline, preview
+
+        owner = self._owner(namespace)
+        if owner is None:
+            return pipeline.nothing(["nothing was ever stored in this namespace"])
+        setting = pipeline.Setting(
+            model=self.model,
+            writer=self._writer(writer),
+            nearest=lambda episode, count: self._nearest(namespace, episode, count),
+            config=self._config.consolidation,
+            trusted_sources=self._config.trust.trusted_sources,
+            placement=self._config.prompt.placement,
+            seed=seed,
+        )
+        step = preview.preview if dry_run else pipeline.consolidate
+        return step(self._database, namespace, owner, setting, progress=progress)
+
+    def _writer(self, wanted: Any) -> QuestionWriter:
+        """The question writer that was named: the base by default, "templates", a chat model, or a writer."""
+        from agent_memory.consolidation import questions
+
+        study = self._config.consolidation.study
+        if wanted is None:
+            return questions.OwnWriter(self.model, config=study, trained_to_ask=self._trained_by_us())
+        if wanted == "templates":
+            return questions.TemplateWriter()
+        if hasattr(wanted, "write"):
+            return wanted
+        if hasattr(wanted, "invoke"):
+            return questions.ChatWriter(wanted, config=study)
+        raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write`')
+
+    def _trained_by_us(self) -> bool:
+        """Whether the base comes from `training/reader.py`, and so knows our short requests for questions."""
+        return (self.model.folder / "training.json").is_file()
+
+    def _nearest(self, namespace: Namespace, episode: Episode, count: int) -> list[int]:
+        """The keys of the episodes most like one, without it."""
+        if count == 0 or not episode.text.strip():
+            return []
+        found = self._search(namespace, episode.text[:MOST_OF_A_TEXT], count + 1)
+        ids = [result.episode.id for result in found if result.episode.id != episode.id][:count]
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(episodes.c.id, episodes.c.pk)
+                .join(namespaces, namespaces.c.id == episodes.c.namespace_id)
+                .where(namespaces.c.key == namespace.key, episodes.c.id.in_(ids))
+            )
+            keys = {row.id: row.pk for row in rows}
+        return [keys[id_] for id_ in ids if id_ in keys]
+
+    # ------------------------------------------------------------------ versions
+
+    def versions(self, namespace: Namespace) -> list[Version]:
+        """All versions, newest first."""
+        from agent_memory.consolidation import versions
+
+        owner = self._owner(namespace)
+        if owner is None:
+            return []
+        with self._database.read() as connection:
+            return versions.describe(connection, owner)
+
+    def rollback(self, namespace: Namespace) -> Version | None:
+        """The version served now: the newest earlier one that verifies, or None for the bare base.
+
+        Raises:
+            NotFound: no version is active.
+        """
+        from agent_memory.consolidation import versions
+
+        owner = self._owner(namespace)
+        if owner is None:
+            raise NotFound("no version is active: the bare base is served already")
+        served, _ = versions.rollback(self._database, owner)
+        return next((version for version in self.versions(namespace) if version.id == served), None)
+
+    def export(self, namespace: Namespace, path: Path, *, what: Literal["adapter", "model"]) -> None:
+        """Writes the active version as files for other software.
+
+        Raises:
+            NotFound: no version is active.
+            InvalidInput: the path exists and is not empty.
+            AdapterRefused: the version failed its checks.
+        """
+        from agent_memory.consolidation import export, versions
+
+        owner = self._owner(namespace)
+        row = None
+        if owner is not None:
+            with self._database.read() as connection:
+                row = versions.active(connection, owner)
+        if row is None:
+            raise NotFound("no version is active, so there is nothing to export: consolidate first")
+        place = versions.folder(self._database.path, row.id)
+        if what == "adapter":
+            export.export_adapter(place, path, base=row.base)
+        else:
+            export.export_model(self.model, place, path)
+
+    def _owner(self, namespace: Namespace) -> int | None:
+        """The key of the namespace; None where nothing was ever stored in it."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(namespaces.c.id).where(namespaces.c.key == namespace.key)
+            ).scalar()
+
+
+def plain_messages(messages: Sequence[Any]) -> list[dict[str, str]]:
+    """Messages of any of the usual kinds as role and content: mappings, pairs, or LangChain's.
+
+    Raises:
+        InvalidInput: one of them is nothing of the kind, or its content is no text.
+    """
+    return [_plain(message) for message in messages]
+
+
+_ROLES = {"human": "user", "user": "user", "ai": "assistant", "assistant": "assistant", "system": "system"}
+
+
+def _plain(message: Any) -> dict[str, str]:
+    if isinstance(message, Mapping):
+        role, content = message.get("role"), message.get("content")
+    elif isinstance(message, tuple) and len(message) == 2:
+        role, content = message
+    else:
+        role, content = getattr(message, "type", None), getattr(message, "text", None)
+    if role not in _ROLES or not isinstance(content, str):
+        raise InvalidInput("a message has a role (user, assistant or system) and a text as content")
+    return {"role": _ROLES[role], "content": str(content)}
+
+
+@contextmanager
+def shown(progress: Progress | bool) -> Iterator[Progress]:
+    """A function to tell progress to: the caller's, a bar on a terminal, or nobody."""
+    if callable(progress):
+        yield progress
+        return
+    if not progress or not sys.stderr.isatty():
+        yield lambda stage, done, total: None  # noqa: ARG005 (nobody listens)
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def step(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield step
