@@ -36,11 +36,13 @@ ROUNDS = 5  # of the speed and load measurements
 RESAMPLES = 2000  # of the bootstrap
 LOAD = (
     "import time, numpy, safetensors.numpy; from agent_memory.models.embedder import TableEmbedder\n"
-    "start = time.perf_counter(); TableEmbedder(); print(time.perf_counter() - start)"
+    "start, used = time.perf_counter(), time.process_time(); TableEmbedder()\n"
+    "print(time.perf_counter() - start, time.process_time() - used)"
 )
 IMPORT_AND_LOAD = (
-    "import time; start = time.perf_counter(); from agent_memory.models.embedder import TableEmbedder\n"
-    "TableEmbedder(); print(time.perf_counter() - start)"
+    "import time; start, used = time.perf_counter(), time.process_time()\n"
+    "from agent_memory.models.embedder import TableEmbedder; TableEmbedder()\n"
+    "print(time.perf_counter() - start, time.process_time() - used)"
 )
 
 
@@ -72,6 +74,7 @@ def main() -> None:
         scores.items()}, "by_category": {n: by_category(talks, s) for n, s in scores.items()},
         "texts_per_second": {name: round(len(turns) / took) for name, took in seconds.items()},
         "texts_per_second_no_word_cached": round(len(turns) / fresh),
+        "load_average": round(os.getloadavg()[0], 1),  # what else the machine was doing
         "load_seconds": {
             "table": median_of_fresh(LOAD),
             "table, with every import": median_of_fresh(IMPORT_AND_LOAD),
@@ -158,13 +161,15 @@ def timed(encode: Encode, texts: Sequence[str], *, rounds: int) -> tuple[float, 
     return least, vectors
 
 
-def median_of_fresh(program: str) -> float:
-    """The median of what the program prints in processes of its own, seconds."""
+def median_of_fresh(program: str) -> dict[str, float]:
+    """The medians of what the program prints in fresh processes: seconds by the clock and of processor."""
+    command = [sys.executable, "-c", program]
     printed = [
-        float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True,
-        text=True).stdout) for _ in range(ROUNDS)
+        subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
+        for _ in range(ROUNDS)
     ]
-    return round(float(np.median(printed)), 3)
+    clock, processor = np.median(np.array(printed, dtype=float), axis=0)
+    return {"clock": round(float(clock), 3), "processor": round(float(processor), 3)}
 
 
 def show(payload: dict[str, Any]) -> None:
@@ -180,7 +185,7 @@ def show(payload: dict[str, Any]) -> None:
     print(f"{'  no word cached':28}{payload['texts_per_second_no_word_cached']:14,}")
     print(f"{'times the speed of teacher':28}{payload.get('speed_ratio', '-'):>14}")
     for what, took in payload["load_seconds"].items():
-        print(f"load, {what}: {took} s")
+        print(f"load, {what}: {took['clock']} s by the clock, {took['processor']} s of processor")
     print(f"{payload['megabytes']} MB, {payload['questions']} questions, {payload['texts']}")
 
 
