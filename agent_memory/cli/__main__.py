@@ -1,0 +1,7 @@
+"""`python -m agent_memory.cli`, the same as `agent-memory`."""
+
+from __future__ import annotations
+
+from agent_memory.cli.app import main
+
+main()

@@ -1,0 +1,228 @@
+"""What every command shares: its options, its errors as one line and an exit code, and the open memory.
+
+`@command` gives a function the options `--path`, `--user`, `--agent`, `--database-url`, `--model`, `--json`
+and `--debug`, collected in a `Setting`, and turns whatever it raises into one line on stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent_memory.cli.printing import busy, note, print_json
+from agent_memory.errors import (
+    AgentMemoryError,
+    InvalidInput,
+    NotFound,
+    RunBusy,
+    RunInterrupted,
+)
+
+if TYPE_CHECKING:
+    from agent_memory.manager import MemoryManager
+
+WRONG, MISSING, BUSY, NO, INTERRUPTED, CLOSED_PIPE = 2, 3, 4, 5, 130, 141
+
+#: Files of which one is there wherever a memory was opened before.
+_MARKS = ("memory.sqlite3", "directory-id", "index", "versions", "runs")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where the memory is, whose, which base, and how to print."""
+
+    path: Path
+    user: str | None
+    agent: str | None
+    database_url: str | None
+    model: str | None
+    json: bool
+    debug: bool
+
+    def opened(self, *, make: bool = False, scoped: bool = True) -> MemoryManager:
+        """The memory, as a context manager; with `make` it may be new.
+
+        Raises:
+            NotFound: there is no memory, and this command does not make one.
+            InvalidInput: the command needs a scope and none is named.
+        """
+        if scoped and self.user is None and self.agent is None:
+            raise InvalidInput("whose memory? add --user NAME and/or --agent NAME (or set AGENT_MEMORY_USER)")
+        if not make and not any((self.path / mark).exists() for mark in _MARKS):
+            raise NotFound(
+                f"there is no memory at {self.path}: name its directory with --path (or AGENT_MEMORY_PATH), "
+                "or make one with 'agent-memory add'"
+            )
+        with busy("opening the memory"):
+            from agent_memory.manager import MemoryManager
+
+            return MemoryManager.open(
+                self.path,
+                user_id=self.user,
+                agent_id=self.agent,
+                model=self.model,
+                database_url=self.database_url,
+            )
+
+    def show(self, value: Any, human: Callable[[], None]) -> None:
+        """The value as JSON if that was asked for, else as `human` prints it."""
+        if self.json:
+            print_json(value)
+        else:
+            human()
+
+
+_OPTIONS: dict[str, Any] = {
+    "path": Annotated[
+        Path, typer.Option("--path", "-p", envvar="AGENT_MEMORY_PATH", help="Directory of the memory.")
+    ],
+    "user": Annotated[
+        str | None, typer.Option("--user", "-u", envvar="AGENT_MEMORY_USER", help="Whose memory: the user.")
+    ],
+    "agent": Annotated[
+        str | None, typer.Option("--agent", envvar="AGENT_MEMORY_AGENT", help="Whose memory: the agent.")
+    ],
+    "database_url": Annotated[
+        str | None,
+        typer.Option("--database-url", envvar="AGENT_MEMORY_DATABASE_URL", help="PostgreSQL, if not SQLite."),
+    ],
+    "model": Annotated[
+        str | None,
+        typer.Option("--model", envvar="AGENT_MEMORY_MODEL", help="Base model, if not the bundled reader."),
+    ],
+    "json": Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")],
+    "debug": Annotated[bool, typer.Option("--debug", help="Log to stderr, and show tracebacks.")],
+}
+_DEFAULTS: dict[str, Any] = {"path": Path("memory"), "json": False, "debug": False}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """The function as a command: its first argument becomes a `Setting` made of the shared options."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    shared = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation
+        )
+        for name, annotation in _OPTIONS.items()
+    ]
+
+    @functools.wraps(function)
+    def run(**given: Any) -> None:
+        setting = Setting(**{name: given.pop(name) for name in _OPTIONS})
+        with _errors_in_one_line(debug=setting.debug):
+            if setting.debug:
+                _log_everything()
+            function(setting, **given)
+            sys.stdout.flush()
+
+    keyword_only = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    run.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]  # read by Typer
+    run.__annotations__ = {one.name: one.annotation for one in [*keyword_only, *shared]}
+    return run
+
+
+def _log_everything() -> None:
+    import logging
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("agent_memory").setLevel(logging.DEBUG)
+
+
+@contextmanager
+def _errors_in_one_line(*, debug: bool) -> Iterator[None]:
+    """Turns what goes wrong into one line on stderr and an exit code.
+
+    Raises:
+        typer.Exit: always, where something went wrong.
+    """
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except BrokenPipeError as error:
+        # Python flushes stdout once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise _ended("the output was closed before everything was printed", CLOSED_PIPE) from error
+    except (KeyboardInterrupt, RunInterrupted) as error:
+        said = str(error) or "interrupted; nothing that was acknowledged is lost"
+        raise _ended(said, INTERRUPTED) from error
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, AgentMemoryError):
+            raise _ended(str(error), _code(error)) from error
+        what = type(error).__name__
+        raise _ended(f"unexpected {what}: run again with --debug for the traceback", 1) from error
+
+
+def _ended(text: str, code: int) -> typer.Exit:
+    note(f"agent-memory: {text}")
+    return typer.Exit(code)
+
+
+def _code(error: AgentMemoryError) -> int:
+    if isinstance(error, InvalidInput):
+        return WRONG
+    if isinstance(error, NotFound):
+        return MISSING
+    if isinstance(error, RunBusy):
+        return BUSY
+    return 1
+
+
+@contextmanager
+def stopping_between_steps(*, then: str) -> Iterator[Callable[[], None]]:
+    """Makes Ctrl-C and SIGTERM stop between two steps; a second Ctrl-C stops at once.
+
+    Gives the function to call between steps; it raises once a signal has come.
+
+    Raises:
+        RunInterrupted: from that function; the message says that it stopped, and what to do `then`.
+    """
+    came: list[int] = []
+
+    def listen(number: int, _: object) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+        note("stopping after this step (once more stops at once)")
+
+    def check() -> None:
+        if came:
+            raise RunInterrupted(f"stopped between two steps; {then}")
+
+    before = {number: signal.signal(number, listen) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def mapping(text: str | None, *, option: str) -> dict[str, Any] | None:
+    """A JSON object from an option; None where it was not given.
+
+    Raises:
+        InvalidInput: it is not a JSON object.
+    """
+    if text is None:
+        return None
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f'{option} takes a JSON object, such as \'{{"role": "user"}}\'') from error
+    if not isinstance(value, dict):
+        raise InvalidInput(f'{option} takes a JSON object, such as \'{{"role": "user"}}\'')
+    return value

@@ -1,0 +1,69 @@
+"""The stages of a consolidation as they go by: bars on a terminal, else a line as each stage begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from agent_memory.cli.printing import note, safe
+
+#: What the stages do, in words that need no paper.
+DOING = {
+    "write": "writing questions",
+    "answer": "answering them with the episodes in view",
+    "complete": "completing the study set",
+    "change": "looking for facts that changed",
+    "distill": "training the adapter",
+    "examine": "examining it without the episodes",
+}
+
+
+class Live:
+    """Called as `live(stage, done, total)`; `check` is called first and may end the run by raising."""
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            )  # fmt: skip
+            self._bars = Progress(*columns, console=Console(stderr=True), transient=False)
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            if error is None:
+                for task in self._bars.tasks:
+                    self._bars.update(task.id, completed=task.total)
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows how far a stage is."""
+        self._check()
+        if stage not in self._tasks:
+            self._begin(stage, total)
+        if self._bars is not None:
+            self._bars.update(self._tasks[stage], completed=done, total=total)
+
+    def _begin(self, stage: str, total: int) -> None:
+        words = DOING.get(stage, safe(stage))
+        if self._bars is None:
+            self._tasks[stage] = None
+            note(f"{stage}: {words}")
+            return
+        for earlier in self._tasks.values():  # the stages come one after the other
+            finished = self._bars.tasks[earlier]
+            self._bars.update(earlier, completed=finished.total)
+        self._tasks[stage] = self._bars.add_task(words, total=total)

@@ -1,0 +1,163 @@
+"""The slow half on the command line: ask, chat, consolidate, versions, rollback."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agent_memory.cli.command import NO, Setting, command, stopping_between_steps
+from agent_memory.cli.printing import busy, note, pairs, say, table
+from agent_memory.cli.progress import Live
+
+if TYPE_CHECKING:
+    from agent_memory.types import Answer, ConsolidationReport
+
+#: Messages of the conversation that `chat` shows the model again; more may not fit the reader's window.
+CHAT_MESSAGES = 8
+
+Retrieval = Annotated[
+    str, typer.Option(help="all, lean (leave out what the weights know) or none.", metavar="all|lean|none")
+]
+Adapter = Annotated[str, typer.Option(help="active, base, or the id of a version.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Puts these commands under `app`."""
+    app.command("ask")(ask)
+    app.command("chat")(chat)
+    app.command("consolidate")(consolidate)
+    app.command("versions")(versions)
+    app.command("rollback")(rollback)
+
+
+@command
+def ask(
+    setting: Setting,
+    question: Annotated[str, typer.Argument(help="In words.")],
+    retrieval: Retrieval = "all",
+    adapter: Adapter = "active",
+) -> None:
+    """Ask the model, with what the memory holds.
+
+    Example: agent-memory ask "Where is my bicycle?" --retrieval none --user ada
+    """
+    with setting.opened() as memory, busy("thinking"):
+        answer = memory.ask(question, retrieval=retrieval, adapter=adapter)  # type: ignore[arg-type]  # checked there
+
+    def human() -> None:
+        say(answer.text)
+        note(_about(answer))
+
+    setting.show(answer, human)
+
+
+@command
+def chat(
+    setting: Setting,
+    session: Annotated[str | None, typer.Option(help="Name of the conversation; new by default.")] = None,
+    retrieval: Retrieval = "all",
+) -> None:
+    """Talk with a model that remembers; ends with /exit or Ctrl-D.
+
+    Example: agent-memory chat --user ada
+    """
+    session = session or datetime.now(UTC).strftime("chat-%Y%m%d-%H%M%S")
+    said: list[dict[str, str]] = []
+    with setting.opened(make=True) as memory:
+        if sys.stdin.isatty():
+            note("What you say is remembered. /exit or Ctrl-D ends.")
+        while (text := _next_line()) is not None:
+            said.append({"role": "user", "content": text})
+            with busy("thinking"):
+                answer = memory.chat(said[-CHAT_MESSAGES:], retrieval=retrieval)  # type: ignore[arg-type]
+            said.append({"role": "assistant", "content": answer.text})
+            memory.add_many([{"message": message, "session_id": session} for message in said[-2:]])
+            setting.show(answer, lambda shown=answer: say(shown.text))  # type: ignore[misc]  # bound at once
+            sys.stdout.flush()
+
+
+def _next_line() -> str | None:
+    """What the user types next, None at the end."""
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line or line.strip() in {"/exit", "/quit"}:
+            return None
+        if line.strip():
+            return line.strip()
+
+
+@command
+def consolidate(
+    setting: Setting,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Study a sample and report; train nothing.")
+    ] = False,
+) -> None:
+    """Teach the model's weights what the episodes say; Ctrl-C stops between two steps and loses nothing.
+
+    Example: agent-memory consolidate --dry-run --user ada
+    """
+    again = "the next 'agent-memory consolidate' goes on from there"
+    with setting.opened() as memory, stopping_between_steps(then=again) as check, Live(check) as live:
+        report = memory.consolidate(dry_run=dry_run, progress=live)
+    setting.show(report, lambda: print_report(report))
+    if report.outcome == "rejected":
+        raise typer.Exit(NO)
+
+
+def print_report(report: ConsolidationReport) -> None:
+    """A report for people."""
+    values: dict[str, Any] = {
+        "outcome": report.outcome,
+        "run": report.run_id or None,
+        "version": report.version_id,
+        "episodes": report.episodes,
+        "study items": report.items,
+        "tokens": report.tokens,
+        "slow now": len(report.slow),
+        "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()) or None,
+        "scores": ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items()) or None,
+    }
+    pairs(values)
+    for line in (*report.reasons, *report.notes):
+        say(f"- {line}")
+
+
+@command
+def versions(setting: Setting) -> None:
+    """List the versions of the weights, the newest first.
+
+    Example: agent-memory versions --user ada
+    """
+    with setting.opened() as memory:
+        found = memory.versions()
+    rows = [
+        [one.id, one.state, one.created_at.strftime("%Y-%m-%d %H:%M"), len(one.episode_ids), one.parent_id,
+         "; ".join(one.reasons)]
+        for one in found
+    ]  # fmt: skip
+    setting.show(found, lambda: table(["id", "state", "made", "episodes", "parent", "reasons"], rows))
+
+
+@command
+def rollback(setting: Setting) -> None:
+    """Serve the newest earlier version that verifies, or the bare base if there is none.
+
+    Example: agent-memory rollback --user ada
+    """
+    with setting.opened() as memory, busy("checking versions"):
+        now = memory.rollback()
+    setting.show(now, lambda: say("serving the bare base" if now is None else f"serving {now.id}"))
+
+
+def _about(answer: Answer) -> str:
+    return (
+        f"({answer.version or 'bare base'}; {answer.prompt_tokens} prompt tokens; "
+        f"{len(answer.episodes)} episodes in context)"
+    )
