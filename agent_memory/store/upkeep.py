@@ -16,6 +16,7 @@ What it does not know: queries. `vector_index.py` asks the open folders, and say
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -63,7 +64,8 @@ class Upkeep:
         self.settings = settings
         self.guard = threading.RLock()
         self.open: OrderedDict[int, Opened] = OrderedDict()
-        self.stopping = False
+        self.deadline = math.inf
+        """When copying must stop, on the monotonic clock, in seconds; what is left is copied later."""
         self._rested: dict[int, float] = {}
 
     def maintain(self, namespace_id: int, *, drain: bool, wait: float) -> float | None:
@@ -267,7 +269,7 @@ class Upkeep:
         """Copies the vectors that meet the condition, batch by batch; False when stopped or overtaken."""
         rows.unseal(opened.folder.path)
         last = 0
-        while not self.stopping:
+        while time.monotonic() < self.deadline:
             with self.database.write() as connection:
                 batch = generations.claim(
                     connection, namespace_id, opened.generation, revision=opened.revision,

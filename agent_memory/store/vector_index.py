@@ -31,6 +31,8 @@ from agent_memory.store.vectors import Matrix, Similar, Vector
 
 logger = logging.getLogger(__name__)
 
+#: Seconds for which adds are gathered before the background thread looks at them (chosen).
+GATHER_SECONDS = 1.0
 #: How many more candidates an index is asked for when most may not meet the caller's conditions (chosen).
 FILTERED = 5
 
@@ -62,6 +64,7 @@ class VectorIndex:
         self._due: dict[int, float] = {}
         self._busy = False
         self._thread: threading.Thread | None = None
+        self._closed = False
         self._pid = os.getpid()
 
     # ---------------------------------------------------------------------- reading
@@ -123,8 +126,11 @@ class VectorIndex:
     # ---------------------------------------------------------------------- upkeep
 
     def notify(self, namespace_id: int) -> None:
-        """Says that vectors were added, changed or erased; the background thread sees to the rest."""
-        self._request(namespace_id)
+        """Says that vectors were added, changed or erased; the background thread sees to the rest.
+
+        It does so once for all adds of a second, so that it does not compete with them.
+        """
+        self._request(namespace_id, after=GATHER_SECONDS)
 
     def maintain(
         self, namespace_id: int, *, drain: bool = False, wait: float = upkeep.PURGE_SECONDS
@@ -168,20 +174,26 @@ class VectorIndex:
         return True
 
     def close(self) -> None:
-        """Copies what waits for the open folders, within `close_seconds`, and closes them."""
-        if self._pid == os.getpid():
-            end = time.monotonic() + self._settings.close_seconds
-            self.wait(self._settings.close_seconds)
-            for namespace_id in list(self._upkeep.open):
-                if self._background and time.monotonic() < end:
-                    self._upkeep.maintain(namespace_id, drain=True, wait=0.0)
-            with self._wake:
-                self._upkeep.stopping = True
-                self._wake.notify_all()
-            if self._thread is not None:
-                self._thread.join(self._settings.close_seconds)
-            for namespace_id in list(self._upkeep.open):
-                self._upkeep.drop(namespace_id)
+        """Copies what waits for the open folders, within `close_seconds`, and closes them.
+
+        What is being built is left as it is, and gone on with by whoever opens the memory next.
+        """
+        if self._pid != os.getpid() or self._closed:
+            return
+        self._closed = True
+        end = time.monotonic() + self._settings.close_seconds
+        with self._wake:
+            self._upkeep.deadline = 0.0
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join(self._settings.close_seconds)
+            if self._thread.is_alive():  # in the middle of a batch, which ends with the process
+                return
+        self._upkeep.deadline = end
+        for namespace_id in list(self._upkeep.open):
+            if self._background and time.monotonic() < end:
+                self._upkeep.maintain(namespace_id, drain=True, wait=0.0)
+            self._upkeep.drop(namespace_id)
 
     # ---------------------------------------------------------------------- the background thread
 
@@ -191,7 +203,7 @@ class VectorIndex:
             return
         self._after_fork()
         with self._wake:
-            if self._upkeep.stopping:
+            if self._closed:
                 return
             due = time.monotonic() + after
             self._due[namespace_id] = min(due, self._due.get(namespace_id, due))
@@ -220,7 +232,7 @@ class VectorIndex:
     def _next(self) -> int | None:
         """The namespace that is due, waited for; None when closing."""
         with self._wake:
-            while not self._upkeep.stopping:
+            while not self._closed:
                 now = time.monotonic()
                 for namespace_id, due in self._due.items():
                     if due <= now:
