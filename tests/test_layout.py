@@ -175,7 +175,7 @@ def test_the_public_names_are_the_documented_ones() -> None:
 #: The methods of the manager and the arguments that users may rely on, beside user_id and agent_id.
 SURFACE = {
     "open": "path model embeddings database_url config",
-    "add": "text source trust occurred_at session_id metadata expires_at idempotency_key",
+    "add": "item source trust occurred_at session_id metadata expires_at idempotency_key",
     "add_many": "items",
     "search": "query k filters as_of explain",
     "get": "id",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +16,7 @@ from agent_memory.schedule import Rule, State, due, duration, make_rule, next_ti
 from agent_memory.store import tables
 from agent_memory.store.database import Database, open_database
 from agent_memory.types import Namespace
+from tests.store_places import Place
 
 MONDAY = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 ADA = Namespace("ada", None)
@@ -160,8 +160,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
-    opened = open_database(tmp_path / "memory", clock=clock)
+def database(place: Place, clock: Clock) -> Iterator[Database]:
+    opened = open_database(place.path, url=place.url, clock=clock)
     yield opened
     opened.close()
 

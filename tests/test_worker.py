@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from agent_memory.store import tables
 from agent_memory.store.database import Database, open_database
 from agent_memory.types import Namespace
 from agent_memory.worker import Place, Worker
+from tests import store_places
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -39,8 +39,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: Clock) -> Iterator[Database]:
-    opened = open_database(tmp_path / "memory", clock=clock)
+def database(place: store_places.Place, clock: Clock) -> Iterator[Database]:
+    opened = open_database(place.path, url=place.url, clock=clock)
     yield opened
     opened.close()
 
@@ -208,7 +208,8 @@ def test_at_most_one_holder_whatever_workers_do(
 
 
 def worker(database: Database, clock: Clock, task: Callable[..., None]) -> Worker:
-    return Worker(Place(database.path), task=task, lease=LEASE, clock=clock)
+    url = None if database.is_sqlite else database.engine.url.render_as_string(hide_password=False)
+    return Worker(Place(database.path, url), task=task, lease=LEASE, clock=clock)
 
 
 def test_a_worker_carries_out_every_due_namespace_once(database: Database, clock: Clock) -> None:

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 CHAT_MESSAGES = 8
 
 Retrieval = Annotated[
-    str, typer.Option(help="all, lean (leave out what the weights know) or none.", metavar="all|lean|none")
+    str | None,
+    typer.Option(
+        help="Which episodes stand in the prompt; lean leaves out what the weights know.",
+        metavar="all|lean|none",
+    ),
 ]
 Adapter = Annotated[str, typer.Option(help="active, base, or the id of a version.")]
 
@@ -37,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     setting: Setting,
     question: Annotated[str, typer.Argument(help="In words.")],
-    retrieval: Retrieval = "all",
+    retrieval: Retrieval = None,
     adapter: Adapter = "active",
 ) -> None:
     """Ask the model, with what the memory holds.
@@ -58,7 +62,7 @@ def ask(
 def chat(
     setting: Setting,
     session: Annotated[str | None, typer.Option(help="Name of the conversation; new by default.")] = None,
-    retrieval: Retrieval = "all",
+    retrieval: Retrieval = None,
 ) -> None:
     """Talk with a model that remembers; ends with /exit or Ctrl-D.
 
