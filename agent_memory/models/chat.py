@@ -11,6 +11,7 @@ Thinking is switched off where the template knows the switch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from agent_memory.errors import ModelError
@@ -19,8 +20,10 @@ from agent_memory.prompt import fold_system
 NO_TEMPLATE = "the model has no chat template: plain User/Assistant lines are used"
 NO_SYSTEM = "the chat template has no system role: system text opens the first user message"
 
-#: Stands for any system text when a template is tried out.
+#: Stands for any text when a template is tried out.
 _PROBE = "zqxj"
+#: What a template may be given of a message.
+_KEYS = ("role", "content", "tool_calls", "tool_call_id", "name")
 
 
 class ChatFormat:
@@ -35,17 +38,26 @@ class ChatFormat:
             self._fold = True
             self.notes = (NO_SYSTEM,)
 
-    def ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    def ids(
+        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
         """The tokens of the conversation up to where the assistant's answer begins.
 
+        Args:
+            messages: roles and contents; with `tools` also `tool_calls` and the role "tool", as OpenAI has
+                them.
+            tools: what the model may call, as OpenAI's functions.
+
         Raises:
-            ModelError: the template refuses the conversation.
+            ModelError: the template refuses the conversation, or knows no tools.
         """
-        turns = [{"role": m["role"], "content": m["content"]} for m in messages]
+        if tools and not self.takes_tools:
+            raise ModelError("the model's chat template knows no tools: it was not taught to call them")
+        turns = [{name: m[name] for name in _KEYS if name in m} for m in messages]
         if self._plain:
             return [int(i) for i in self._tokenizer(plain_text(turns))["input_ids"]]
         try:
-            ids = self._render(fold_system(turns) if self._fold else turns, tokenize=True)
+            ids = self._render(fold_system(turns) if self._fold else turns, tokenize=True, tools=tools)
         except Exception as error:  # a template is foreign code and may raise anything
             roles = ", ".join(turn["role"] for turn in turns)
             raise ModelError(f"the chat template refuses a conversation of the roles {roles}") from error
@@ -69,9 +81,29 @@ class ChatFormat:
         except Exception:  # noqa: BLE001  # raising is how templates say that they have no system role
             return False
 
-    def _render(self, turns: list[dict[str, str]], *, tokenize: bool) -> Any:
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the template shows tools to the model."""
+        if self._plain:
+            return False
+        function = {"name": _PROBE, "description": "", "parameters": {"type": "object", "properties": {}}}
+        tools = [{"type": "function", "function": function}]
+        try:
+            shown = self._render([{"role": "user", "content": "a"}], tokenize=False, tools=tools)
+        except Exception:  # noqa: BLE001  # raising is how templates say that they know no tools
+            return False
+        return _PROBE in shown
+
+    def _render(
+        self, turns: list[dict[str, Any]], *, tokenize: bool, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> Any:
         return self._tokenizer.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=tokenize, return_dict=False, enable_thinking=False
+            turns,
+            tools=[dict(tool) for tool in tools] if tools else None,
+            add_generation_prompt=True,
+            tokenize=tokenize,
+            return_dict=False,
+            enable_thinking=False,
         )
 
 

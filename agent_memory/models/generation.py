@@ -76,6 +76,26 @@ def generate(
     return [_until(answer, ends) for answer in answers]
 
 
+@torch.no_grad()
+def stream(
+    decoder: Decoder, prompt: Sequence[int], *, max_new_tokens: int, ends: frozenset[int], sampling: Sampling
+) -> Iterator[int]:
+    """The tokens of one answer as they are chosen, the same as `generate` gives, without the end token."""
+    chance = None
+    if sampling.temperature > 0:
+        generator = torch.Generator().manual_seed(sampling.seed)
+        chance = torch.rand(1, max_new_tokens, generator=generator)  # (1, T)
+    batch = _Batch(decoder, [prompt], [Tree((0,), 0, len(prompt))])
+    for t in range(max_new_tokens):
+        chosen = choose(batch.logits, sampling, None if chance is None else chance[:, t])  # (1,)
+        token = int(chosen)
+        if token in ends:
+            return
+        yield token
+        if t + 1 < max_new_tokens:
+            batch.advance(chosen, ends)
+
+
 def choose(logits: torch.Tensor, sampling: Sampling, drawn: torch.Tensor | None) -> torch.Tensor:
     """The next tokens (B,) from logits (B, V) and one uniform number per row (B,), None for greedy."""
     if drawn is None:

@@ -248,12 +248,12 @@ class AgentMemoryStore(BaseStore):
             whose = scope.resolve(self._memory.fixed, **owner)
             kept = op.value is not None and op.ttl is None
             text = "\n".join(get_text_at_path(op.value, self._text_field)) if kept else ""
-            episode_id = self._episode(op, owner, text)
+            episode_id = self._episode(op, whose, text)
             if episode_id is not None:
                 made[n] = (whose, episode_id)
         return made
 
-    def _episode(self, op: PutOp, owner: Mapping[str, str | None], text: str) -> str | None:
+    def _episode(self, op: PutOp, whose: Namespace, text: str) -> str | None:
         """The id of the episode that says `text`, if there is one to say."""
         with self._memory.database.read() as connection:
             item_owner = rows.namespace_id(connection, self._namespace)
@@ -261,15 +261,19 @@ class AgentMemoryStore(BaseStore):
         if not text.strip():
             with suppress(NotFound):  # it was forgotten meanwhile, which is what is wanted
                 if old:
-                    self._memory.forget([old], reason="store item deleted", **owner)
+                    self._memory.forget(
+                        [old], reason="store item deleted", user_id=whose.user_id, agent_id=whose.agent_id
+                    )
             return None
         if old is not None:
-            self._memory.update(old, text=text, **owner)
+            self._memory.update(old, text=text, user_id=whose.user_id, agent_id=whose.agent_id)
             return old
         # A session of its own, so that another item with the same words is another episode.
         place = f"store:{'.'.join(op.namespace)}/{op.key}"
-        added = self._memory.add(text, source=self._source, session_id=place, **owner)
-        return str(added.id)
+        added = self._memory.add(
+            text, source=self._source, session_id=place, user_id=whose.user_id, agent_id=whose.agent_id
+        )
+        return added.id
 
     def _owner_of(self, path: Path) -> dict[str, str | None] | None:
         """The scope that `scope_from` gives a path; None where it gives none."""
