@@ -132,9 +132,10 @@ class Student:
             tokens += batch.ids.numel()
             sizes = [len(rows[m]) for m in batch.members]
             close = found.best - log_probs[:, 0] >= math.log(self._config.learnt)
-            for m, loss, near in zip(batch.members, torch.split(found.loss, sizes), torch.split(close, sizes), strict=True):
-                sums[m >= len(step.items)] += float(loss.sum())
-                learnt[m] = bool(near.all())
+            parts = (torch.split(tensor, sizes) for tensor in (found.loss, close))
+            for member, loss, near in zip(batch.members, *parts, strict=True):
+                sums[member >= len(step.items)] += float(loss.sum())
+                learnt[member] = bool(near.all())
         shares = [sums[0] * weights[0], sums[1] * weights[1] / (self._config.anchor_weight or 1.0)]
         return Outcome(tokens, shares[0], shares[1], tuple(learnt[: len(step.items)]))
 

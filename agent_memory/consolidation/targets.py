@@ -96,14 +96,15 @@ def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Tar
                 log_probs.append(best.values.cpu())
                 indices.append(best.indices.int().cpu())
             sizes = [spans[member].predicted for member in batch.members]
-            parts = zip(torch.split(torch.cat(indices), sizes), torch.split(torch.cat(log_probs), sizes), strict=True)
-            found.update((spans[m], part) for m, part in zip(batch.members, parts, strict=True))
-    rows = [found[Span((*item.teacher, *item.answer), len(item.teacher))] for item in items]
-    if not rows:
+            parts = (torch.split(torch.cat(tensors), sizes) for tensors in (indices, log_probs))
+            for member, *rows in zip(batch.members, *parts, strict=True):
+                found[spans[member]] = (rows[0], rows[1])
+    own = [found[Span((*item.teacher, *item.answer), len(item.teacher))] for item in items]
+    if not own:
         return _empty(top_k)
     return Targets(
-        tuple(item.key for item in items), _offsets([len(indices) for indices, _ in rows]),
-        torch.cat([indices for indices, _ in rows]), torch.cat([log_probs for _, log_probs in rows]),
+        tuple(item.key for item in items), _offsets([len(indices) for indices, _ in own]),
+        torch.cat([indices for indices, _ in own]), torch.cat([log_probs for _, log_probs in own]),
     )
 
 

@@ -77,7 +77,8 @@ def _alone(network: Any, span: Span, device: str) -> torch.Tensor:
     ids = torch.tensor([span.ids], device=device)
     logits = network(input_ids=ids, use_cache=False).logits[0].float()  # (L, V)
     log_probs = logits[span.start - 1 : -1].log_softmax(-1)
-    return log_probs.gather(1, ids[0, span.start :, None])[:, 0]
+    chosen: torch.Tensor = log_probs.gather(1, ids[0, span.start :, None])[:, 0]
+    return chosen
 
 
 def _through(model: LocalModel, spans: list[Span], *, form: Form) -> torch.Tensor:
@@ -88,7 +89,7 @@ def _through(model: LocalModel, spans: list[Span], *, form: Form) -> torch.Tenso
         wanted = torch.tensor([t for m in batch.members for t in spans[m].ids[spans[m].start :]])
         picked = log_probs.gather(1, wanted.to(model.device)[:, None])[:, 0]
         sizes = [spans[m].predicted for m in batch.members]
-        found.update(zip(batch.members, picked.split(sizes), strict=True))
+        found.update(zip(batch.members, torch.split(picked, sizes), strict=True))
     return torch.cat([found[i] for i in range(len(spans))])
 
 

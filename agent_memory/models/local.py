@@ -198,7 +198,7 @@ class LocalModel:
         for batch in self.batches(spans):
             wanted = torch.tensor([t for m in batch.members for t in answers[m]], device=self.device)
             rows = []
-            for logits, part in zip(self.logits(batch), wanted.split(HEAD_CHUNK), strict=True):
+            for logits, part in zip(self.logits(batch), torch.split(wanted, HEAD_CHUNK), strict=True):
                 rows += logits.log_softmax(-1).gather(1, part[:, None])[:, 0].tolist()
             for m in batch.members:
                 result[m], rows = rows[: len(answers[m])], rows[len(answers[m]) :]
@@ -219,7 +219,7 @@ class LocalModel:
     def hidden(self, batch: Batch) -> torch.Tensor:
         """(N, D): the last hidden states before each predicted token of the batch."""
         self._inside()
-        states = self._network.get_decoder()(
+        states: torch.Tensor = self._network.get_decoder()(
             input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
         ).last_hidden_state  # (B, L, D)
         return states.flatten(0, 1).index_select(0, batch.at)
@@ -230,7 +230,7 @@ class LocalModel:
 
     def logits(self, batch: Batch) -> Iterator[torch.Tensor]:
         """The logits before each predicted token, in chunks of at most `HEAD_CHUNK` positions."""
-        for part in self.hidden(batch).split(HEAD_CHUNK):
+        for part in torch.split(self.hidden(batch), HEAD_CHUNK):
             yield self.head(part)
 
     def step(

@@ -117,11 +117,11 @@ def plant(sequences: Sequence[Sequence[int]], *, capacity: int, most: int | None
 def batches(spans: Sequence[Span], *, form: Form, forward_tokens: int, device: str = "cpu") -> list[Batch]:
     """All spans in batches of at most `forward_tokens` tokens with padding, or one row where that is longer.
 
-    Spans of like length go together: row capacity is a power of two from `ROW_TOKENS` on.
+    Spans of like length go together: row capacity doubles from `ROW_TOKENS` on.
     """
     classes: dict[int, list[int]] = {}
     for i, span in enumerate(spans):
-        capacity = ROW_TOKENS
+        capacity = min(ROW_TOKENS, forward_tokens)
         while capacity < len(span.ids):
             capacity *= 2
         classes.setdefault(capacity, []).append(i)

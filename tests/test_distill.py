@@ -1,0 +1,429 @@
+"""What is distilled is learnt, the base stays as it was, and a killed training ends in the same bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from agent_memory.config import DistillConfig, ModelConfig
+from agent_memory.consolidation import distill, student, targets
+from agent_memory.consolidation.checkpoint import identity
+from agent_memory.consolidation.export import export_adapter, export_model
+from agent_memory.consolidation.plan import Plan
+from agent_memory.consolidation.targets import Item, Targets
+from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreCorrupt
+from agent_memory.models.adapters import CONFIG, WEIGHTS
+from agent_memory.models.local import LocalModel
+from agent_memory.models.worn import Worn
+from agent_memory.testing import tiny_model
+
+CONFIG_OF_RUN = DistillConfig(
+    rank=8, epochs=6, batch_items=8, batch_anchors=4, checkpoint_steps=3, learning_rate=2e-2
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    items: list[Item]
+    targets: Targets
+    anchors: list[Item]
+    anchor_targets: Targets
+
+
+def study_of(model: LocalModel, *, episodes: int = 5, seed: int = 0) -> Study:
+    """Questions whose answers depend on an episode in the system text, answered by the base."""
+    chance = random.Random(seed)
+    asked = []
+    for episode in range(episodes):
+        block = f"\n- name{episode} has {chance.randrange(10**6)}"
+        for n in range(3):
+            question = {"role": "user", "content": f"What has name{episode}, {n}?"}
+            teacher, plain = (
+                model.prompt_ids([{"role": "system", "content": f"Be brief.{text}"}, question])
+                for text in (block, "")
+            )
+            asked.append((tuple(teacher), tuple(plain)))
+    with model.wearing(None):
+        answers = model.generate([teacher for teacher, _ in asked], max_new_tokens=4)
+    items = [
+        Item(f"item{i}", teacher, plain, tuple(answer))
+        for i, ((teacher, plain), answer) in enumerate(zip(asked, answers, strict=True))
+    ]
+    anchors = [Item(f"anchor{i}", it.teacher, it.teacher, it.answer) for i, it in enumerate(items[:5])]
+    return Study(items, targets.compute(model, items), anchors, targets.compute(model, anchors))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "base", seed=3)
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> LocalModel:
+    return LocalModel.open(base)
+
+
+@pytest.fixture(scope="module")
+def study(model: LocalModel) -> Study:
+    return study_of(model)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def train(
+    model: LocalModel, study: Study, folder: Path, *, kill_at: int | None = None, **changes: object
+) -> distill.Trained:
+    def progress(done: int, most: int) -> None:
+        assert 0 < done <= most
+        if done == kill_at:
+            raise Killed
+
+    arguments = {
+        "targets": study.targets, "anchors": study.anchors, "anchor_targets": study.anchor_targets,
+        "parent": None, "config": CONFIG_OF_RUN, "seed": 1, "progress": progress, **changes,
+    }
+    return distill.train(model, study.items, folder=folder, **arguments)  # type: ignore[arg-type]
+
+
+def weights(trained: distill.Trained) -> bytes:
+    return (trained.adapter / WEIGHTS).read_bytes()
+
+
+def mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+# -- learning
+
+def test_training_closes_most_of_the_gap_and_keeps_the_anchors(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    with model.wearing(None):
+        before = mean(targets.divergence(model, study.items, study.targets))
+        assert mean(targets.divergence(model, study.anchors, study.anchor_targets)) < 1e-6
+    config = CONFIG_OF_RUN.model_copy(update={"epochs": 25})
+    trained = train(model, study, tmp_path, config=config)
+    with model.wearing(trained.adapter):
+        assert mean(targets.divergence(model, study.items, study.targets)) < 0.2 * before
+        assert mean(targets.divergence(model, study.anchors, study.anchor_targets)) < 0.05
+    assert trained.tokens > 0
+    assert set(trained.learnt) <= {item.key for item in study.items}
+
+
+def test_the_base_keeps_every_bit(base: Path, study: Study, tmp_path: Path) -> None:
+    model = LocalModel.open(base)
+
+    def bits() -> dict[str, bytes]:
+        with model.wearing(None) as network:
+            return {
+                name.replace(".base_layer", ""): tensor.numpy().tobytes()
+                for name, tensor in network.state_dict().items() if ".lora_" not in name
+            }
+
+    before = bits()
+    train(model, study, tmp_path)
+    assert bits() == before
+
+
+def test_a_run_goes_on_from_its_parent(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    parent = train(model, study, tmp_path / "first")
+    child = train(model, study, tmp_path / "second", parent=parent.adapter, seed=2)
+    with model.wearing(parent.adapter):
+        after_parent = mean(targets.divergence(model, study.items, study.targets))
+    with model.wearing(child.adapter):
+        assert mean(targets.divergence(model, study.items, study.targets)) < after_parent
+
+
+def test_an_item_that_is_learnt_rests_for_longer_and_longer() -> None:
+    plan = Plan([0.0, 0.0], anchors=0, epochs=16, batch_items=1, batch_anchors=0, seed=0)
+    epochs: list[int] = []
+    while (step := plan.next()) is not None:
+        plan.note(step.items[0], learnt=step.items[0] == 0)
+        if step.items[0] == 0:
+            epochs.append(int(step.progress * 16))
+    assert epochs == [0, 2, 5, 10]
+    assert plan.learnt() == [0]
+
+
+def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_late_ones_join_late() -> None:
+    plan = Plan([0.0] * 7 + [0.5] * 3, anchors=5, epochs=4, batch_items=4, batch_anchors=2, seed=0)
+    met: dict[int, list[int]] = {epoch: [] for epoch in range(4)}
+    anchors: list[int] = []
+    count = 0
+    while (step := plan.next()) is not None:
+        met[int(step.progress * 4)] += step.items
+        anchors += step.anchors
+        count += 1
+    assert [sorted(items) for items in met.values()] == [list(range(7))] * 2 + [list(range(10))] * 2
+    assert count == plan.most_steps()
+    for first in range(0, len(anchors) - 5, 5):
+        assert sorted(anchors[first : first + 5]) == list(range(5))
+
+
+# -- the same bytes
+
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(
+    base: Path, model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    first = weights(train(model, study, tmp_path / "first"))
+    assert weights(train(LocalModel.open(base), study, tmp_path / "second")) == first
+    assert weights(train(model, study, tmp_path / "third", seed=2)) != first
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 4, 7])
+def test_a_killed_training_ends_in_the_same_bytes(
+    model: LocalModel, study: Study, tmp_path: Path, kill_at: int
+) -> None:
+    whole = train(model, study, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(model, study, tmp_path / "killed", kill_at=kill_at)
+    resumed = train(model, study, tmp_path / "killed")
+    assert weights(resumed) == weights(whole)
+    assert (resumed.steps, resumed.tokens, resumed.learnt) == (whole.steps, whole.tokens, whole.learnt)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [distill.ADAPTER, distill.DONE]
+
+
+def test_a_kill_at_any_write_leaves_what_can_be_gone_on_from(
+    model: LocalModel, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG_OF_RUN.model_copy(update={"epochs": 2, "checkpoint_steps": 2})
+    whole = weights(train(model, study, tmp_path / "whole", config=config))
+    calls = 0
+
+    def killing(call: int, real: object) -> object:
+        def replaced(*arguments: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise Killed
+            return real(*arguments)  # type: ignore[operator]
+
+        return replaced
+
+    call, survived = 0, False
+    while not survived:
+        call, calls, folder = call + 1, 0, tmp_path / f"killed{call}"
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", killing(call, os.fsync))
+            patched.setattr(os, "replace", killing(call, os.replace))
+            try:
+                train(model, study, folder, config=config)
+                survived = True
+            except Killed:
+                pass
+        assert weights(train(model, study, folder, config=config)) == whole
+    assert call > 15
+
+
+def test_a_finished_training_is_not_done_again(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    first = train(model, study, tmp_path)
+    assert train(model, study, tmp_path, kill_at=1) == first
+
+
+def test_a_checkpoint_of_other_material_is_not_used(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(model, study, tmp_path / "a", kill_at=5)
+    fewer = replace(study, items=study.items[:-1])
+    fresh = train(model, fewer, tmp_path / "b")
+    assert weights(train(model, fewer, tmp_path / "a")) == weights(fresh)
+
+
+def test_an_answer_from_another_thread_meanwhile_changes_nothing(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    alone = weights(train(model, study, tmp_path / "alone"))
+    old = train(model, study, tmp_path / "old", seed=9).adapter
+    prompts = [item.student for item in study.items]
+    with model.wearing(old):
+        expected = model.generate(prompts, max_new_tokens=4)
+    answers, stop = [], threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            with model.wearing(old):
+                answers.append(model.generate(prompts[:3], max_new_tokens=4))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    trained = train(model, study, tmp_path / "shared")
+    stop.set()
+    thread.join()
+    assert weights(trained) == alone
+    assert len(answers) > 3
+    assert all(answer == expected[:3] for answer in answers)
+
+
+# -- bad input
+
+def test_nothing_to_train_is_refused(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="nothing to train"):
+        train(model, replace(study, items=[]), tmp_path)
+
+
+def test_an_item_without_an_answer_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        Item("key", (1,), (1,), ())
+
+
+def test_a_cancelled_training_stops_before_its_next_step(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
+
+    def cancelled() -> bool:
+        asked.append(True)
+        return len(asked) == 3
+
+    with pytest.raises(RunFailed, match="cancelled"):
+        train(model, study, tmp_path, cancelled=cancelled)
+    assert not (tmp_path / distill.ADAPTER).exists()
+
+
+def test_a_loss_that_is_not_finite_fails_the_run(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    broken = replace(study.targets, log_probs=study.targets.log_probs.clone().fill_(float("nan")))
+    with pytest.raises(RunFailed, match="finite"):
+        train(model, replace(study, targets=broken), tmp_path)
+    assert not (tmp_path / distill.ADAPTER).exists()
+
+
+def test_modules_that_the_base_does_not_have_are_refused(model: LocalModel) -> None:
+    bare = Worn(torch.nn.Sequential(torch.nn.Linear(2, 2)), base="", name="")
+    with pytest.raises(ModelError, match="no modules"):
+        bare.fresh(rank=2, alpha=2.0, targets="q_v", seed=0)
+
+
+def test_when_memory_runs_out_passes_are_halved_and_the_run_goes_on(
+    base: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LocalModel.open(base, config=ModelConfig(forward_tokens=2048))
+    real = LocalModel.hidden
+
+    def small(self: LocalModel, batch: student.Batch) -> torch.Tensor:
+        if batch.ids.numel() > 150:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return real(self, batch)
+
+    monkeypatch.setattr(LocalModel, "hidden", small)
+    trained = train(model, study, tmp_path)
+    assert trained.notes == ("memory ran out: passes of 128 tokens were used",)
+
+
+def test_when_not_even_one_sequence_fits_the_run_fails_cleanly(
+    base: Path, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LocalModel.open(base)
+
+    def nothing(self: LocalModel, batch: student.Batch) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LocalModel, "hidden", nothing)
+    with pytest.raises(RunFailed, match="out of memory"):
+        train(model, study, tmp_path)
+    monkeypatch.undo()
+    with model.wearing(None):
+        assert model.generate([study.items[0].student], max_new_tokens=2)
+
+
+# -- targets
+
+def test_targets_come_back_from_disk_and_can_be_picked_and_merged(study: Study, tmp_path: Path) -> None:
+    targets.save(tmp_path / "targets.safetensors", study.targets)
+    loaded = targets.load(tmp_path / "targets.safetensors")
+    assert loaded.keys == study.targets.keys
+    assert torch.equal(loaded.log_probs, study.targets.log_probs)
+    keys = [study.items[i].key for i in (4, 0, 2)]
+    merged = targets.merge([loaded.pick(keys[:1]), loaded.pick(keys[1:])])
+    again = study.targets.pick(keys)
+    assert (merged.keys, merged.offsets.tolist()) == (again.keys, again.offsets.tolist())
+    assert torch.equal(merged.indices, again.indices)
+    with pytest.raises(ValueError, match="no key in common"):
+        targets.merge([loaded, loaded])
+    with pytest.raises(KeyError):
+        loaded.pick(["unknown"])
+
+
+@pytest.mark.parametrize("data", [b"", b"damaged" * 40])
+def test_damaged_targets_are_one_clear_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "targets.safetensors").write_bytes(data)
+    with pytest.raises(StoreCorrupt, match="computed again"):
+        targets.load(tmp_path / "targets.safetensors")
+
+
+def test_targets_are_the_distribution_of_the_base_with_the_block(model: LocalModel, study: Study) -> None:
+    item = study.items[7]
+    own = study.targets.pick([item.key])
+    with model.wearing(None) as network, torch.no_grad():
+        logits = network(torch.tensor([[*item.teacher, *item.answer]])).logits[0]
+    alone = logits[len(item.teacher) - 1 : -1].log_softmax(-1).topk(20)
+    torch.testing.assert_close(own.log_probs, alone.values, atol=1e-4, rtol=1e-4)
+    assert own.indices[:, 0].tolist() == list(item.answer)  # greedy answers are the first choices
+
+
+def test_an_identity_changes_with_any_part() -> None:
+    tensor = torch.arange(4.0)
+    marks = {identity("a", 1, tensor), identity("a", 2, tensor), identity("b", 1, tensor)}
+    marks.add(identity("a", 1, tensor + 1))
+    assert len(marks) == 4
+    assert identity("a", 1, tensor.clone()) in marks
+
+
+# -- export
+
+def test_an_exported_model_says_the_same_without_any_adapter(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    trained = train(model, study, tmp_path / "run")
+    export_model(model, trained.adapter, tmp_path / "exported")
+    prompts = [item.student for item in study.items]
+    with model.wearing(trained.adapter):
+        expected = model.generate(prompts, max_new_tokens=6)
+        scores = model.log_probs(prompts, expected)
+    plain = LocalModel.open(tmp_path / "exported")
+    with plain.wearing(None) as network, model.wearing(None) as base:
+        torch.testing.assert_close(
+            [mean(score) for score in plain.log_probs(prompts, expected)], [mean(score) for score in scores],
+            atol=1e-3, rtol=1e-3,
+        )
+        assert plain.generate(prompts, max_new_tokens=6) == expected
+        bare = [name for name, _ in base.named_parameters() if ".lora_" not in name]
+        assert [name for name, _ in network.named_parameters()] == [
+            name.replace(".base_layer", "") for name in bare
+        ]
+
+
+def test_an_exported_adapter_is_a_folder_that_peft_loads(
+    base: Path, model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    trained = train(model, study, tmp_path / "run")
+    export_adapter(trained.adapter, tmp_path / "exported", base=model.fingerprint)
+    assert sorted(path.name for path in (tmp_path / "exported").iterdir()) == [CONFIG, WEIGHTS]
+    network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "exported")
+    prompt = study.items[0].student
+    with model.wearing(trained.adapter), torch.no_grad():
+        answer = model.generate([prompt], max_new_tokens=6)[0]
+        theirs = network.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False)
+    assert theirs[0, len(prompt) :].tolist() == answer
+
+
+def test_an_export_never_overwrites(model: LocalModel, study: Study, tmp_path: Path) -> None:
+    trained = train(model, study, tmp_path / "run")
+    with pytest.raises(InvalidInput, match="exists"):
+        export_adapter(trained.adapter, tmp_path / "run", base=model.fingerprint)
+    with pytest.raises(InvalidInput, match="exists"):
+        export_model(model, trained.adapter, tmp_path / "run")
