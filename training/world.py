@@ -260,10 +260,14 @@ class World:
         """`count` facts that do not contradict each other, about `count / per_subject` subjects."""
         found: list[Fact] = []
         taken = set() if taken is None else taken
-        used: set[tuple[str, str]] = set()  # (relation, subject) and (relation, value)
+        used: set[tuple[str, str]] = set()
+        # In half of the memories a few relations recur, so that only the name tells whose value is asked for.
+        focus = {kind: rng.sample(rs, min(len(rs), rng.randint(2, 5))) for kind, rs in _BY_SUBJECT.items()}
+        focused = rng.random() < 0.5
         while len(found) < count:
             kind = rng.choice(("person",) * 7 + ("project", "project", "item", "place", "event", "condition"))
-            relations = [r for r in _BY_SUBJECT[kind] if not open_only or r.value in OPEN_KINDS]
+            known = focus[kind] if focused else _BY_SUBJECT[kind]
+            relations = [r for r in known if not open_only or r.value in OPEN_KINDS]
             if not relations:
                 continue
             first = kind == "person" and rng.random() < first_share and ("first", "I") not in used
@@ -412,11 +416,11 @@ class World:
     def conversation(self, rng: random.Random, *, stage: float = 1.0) -> list[dict[str, Any]]:
         """Messages of one training conversation; `learn` marks those that carry loss, `skill` names what they train."""
         draw = rng.random()
-        if stage > 0.12 and draw < 0.10:
+        if stage > 0.12 and draw < 0.08:
             return self._writing(rng)
-        if stage > 0.08 and draw < 0.18:
+        if stage > 0.08 and draw < 0.15:
             return self._told(rng)
-        if draw < 0.22:
+        if draw < 0.19:
             return self._without_block(rng)
         return self._reading(rng, stage)
 
@@ -436,7 +440,7 @@ class World:
         memory = self.memory(
             rng, count, per_subject=rng.choice((1.0, 1.5, 2.5, 4.0)), open_only=stage < 0.05,
             episodes=rng.choice((None, None, max(1, count // 2), 20)),
-            update_share=rng.choice((0.0, 0.0, 0.1, 0.4)) if stage > 0.15 else 0.0,
+            update_share=rng.choice((0.0, 0.0, 0.3, 0.5)) if stage > 0.15 else 0.0,
             chitchat=rng.choice((0.0, 0.0, 0.2)), taken=taken,
         )  # fmt: skip
         turns = self._turns(rng, memory, taken, single=rng.random() < 0.1)
@@ -453,16 +457,17 @@ class World:
         stale = [f.relation.name + f.subject for f in memory.stale]
         asked: list[tuple[str, str, str]] = []
         wanted = 1 if single else min(10, len(memory.facts) + 2)
-        for fact in rng.choices(memory.facts, k=wanted):
+        weights = [2 if f.relation.name + f.subject in stale else 1 for f in memory.facts]
+        for fact in rng.choices(memory.facts, weights, k=wanted):
             draw = rng.random()
-            if draw < 0.70:
+            if draw < 0.62:
                 skill = "latest" if fact.relation.name + fact.subject in stale else "read"
                 asked.append((self.question(rng, fact), fact.answer, skill))
-            elif draw < 0.83:
+            elif draw < 0.76:
                 text = self.reversed_question(rng, fact)
                 if text is not None:
                     asked.append((text, fact.subject_answer, "reverse"))
-            elif draw < 0.91:
+            elif draw < 0.88:
                 asked.append((self.question(rng, self.unknown_name(rng, memory.facts, taken)), prompt.ABSTENTION, "unknown"))
             else:
                 unstated = self.unstated(rng, memory.facts, taken)
