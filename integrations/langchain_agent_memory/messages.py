@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from agent_memory.types import Episode
+from agent_memory.types import SearchResult
 
 #: Key of the artifact that marks a result of one of our tools.
 TOOL_MARK = "agent_memory_tool"
@@ -91,9 +91,10 @@ def to_items(
     return items
 
 
-def visible_in(episode: Episode, messages: Iterable[BaseMessage]) -> bool:
-    """Whether one of the messages says word for word what the episode says, in the same role."""
-    return any(role_of(m) == episode.role and text_of(m) == episode.text for m in messages)
+def unseen(results: Iterable[SearchResult], messages: Iterable[BaseMessage]) -> list[SearchResult]:
+    """The results that no message says already, word for word and in the same role."""
+    seen = {(role_of(message), text_of(message)) for message in messages}
+    return [result for result in results if (result.episode.role, result.episode.text) not in seen]
 
 
 def is_tool_result(message: BaseMessage) -> bool:

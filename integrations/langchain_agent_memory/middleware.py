@@ -35,9 +35,9 @@ from langchain.agents.middleware.types import (
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.config import get_config
 
-from agent_memory import prompt
+from agent_memory import answer, prompt
 from agent_memory.errors import InvalidInput
-from agent_memory.types import Retrieval
+from agent_memory.types import Retrieval, SearchResult
 from langchain_agent_memory import messages as msg
 from langchain_agent_memory.recording import Recorder
 from langchain_agent_memory.scope import Scope, ScopeTemplate
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from langgraph.types import Command
 
     from agent_memory import MemoryManager
+
+
+#: Most messages of the conversation that a search looks past; beyond, recall gets thinner (chosen).
+_MOST_SEEN = 50
 
 
 class MemoryState(AgentState[Any]):
@@ -155,25 +159,44 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
     def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """The request with the block in place and the version on, its messages recorded."""
         scope = self._scope_of(request.runtime)
-        wearer: Any = request.model  # a `ChatAgentMemory` can wear versions, others lack the method
-        wears = getattr(wearer, "wears_versions_of", None)
-        model = wearer.worn_for(scope) if wears and wears(self.memory) else None
-        block = self._block(request, scope, "lean" if model and self.retrieval == "lean" else "all")
+        worn: Any = request.model  # a `ChatAgentMemory` can wear versions, others lack the method
+        wears = getattr(worn, "wears_versions_of", None)
+        if wears and wears(self.memory):
+            worn = worn.worn_for(scope)
+            worn = worn.pinned() if self.retrieval == "lean" else worn
+            request = request.override(model=worn)
+        else:
+            worn = None
+        block = self._block(request, scope, worn)
         self._record(request.state, request.runtime)
-        if model is not None:
-            request = request.override(model=model)
         return _placed(request, block, self.placement) if block else request
 
-    def _block(self, request: ModelRequest[Any], scope: Scope, retrieval: Retrieval) -> str:
-        """The context block for this call; "" when there is nothing to recall."""
-        inputs = _inputs(request.state)
-        query = msg.query_of(request.messages, inputs)
+    def _block(self, request: ModelRequest[Any], scope: Scope, worn: Any) -> str:
+        """The context block for this call, "" when there is nothing to recall; `worn` may be None."""
+        query = msg.query_of(request.messages, _inputs(request.state))
         if self.retrieval == "none" or not query:
             return ""
-        found = self.memory.context(
-            query, budget_tokens=self.budget_tokens, retrieval=retrieval, **scope.owner
-        ).episodes
-        return prompt.context_block([e for e in found if not msg.visible_in(e, request.messages)])
+
+        def search(text: str, most: int) -> list[SearchResult]:
+            beyond = min(len(request.messages), _MOST_SEEN)
+            found = self.memory.search(
+                text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id
+            )
+            return msg.unseen(found, request.messages)[:most]
+
+        lean = self.retrieval == "lean" and worn is not None
+        room = self.budget_tokens if worn is None else worn.room_beside(_all_messages(request))
+        if room < 1:
+            return ""
+        return answer.context(
+            search,
+            query,
+            budget_tokens=min(self.budget_tokens, room),
+            retrieval="lean" if lean else "all",
+            slow=worn.served().slow if lean else frozenset(),
+            count=worn.get_num_tokens if worn is not None else None,
+            most=self.memory.config.prompt.most_episodes,
+        ).text
 
     def _record(self, state: Mapping[str, Any], runtime: Any) -> None:
         """Writes those messages of the turn that the memory does not hold yet."""
@@ -211,6 +234,11 @@ def _joined(message: BaseMessage | None, block: str, *, last: bool) -> Any:
         piece = [{"type": "text", "text": block}]
         content = [*message.content, *piece] if last else [*piece, *message.content]
     return message.model_copy(update={"content": content})
+
+
+def _all_messages(request: ModelRequest[Any]) -> list[BaseMessage]:
+    """The messages of the request, the system message first."""
+    return [*([request.system_message] if request.system_message else []), *request.messages]
 
 
 def _inputs(state: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent_memory import prompt
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.types import Episode
-from langchain_agent_memory.messages import TOOL_MARK, visible_in
+from langchain_agent_memory.messages import TOOL_MARK, unseen
 from langchain_agent_memory.scope import Scope, ScopeTemplate
 
 TOOLS = ("search_memory", "remember", "forget_memory")
@@ -90,7 +90,7 @@ class SearchMemory(MemoryTool):
     def _run(self, query: str, k: int = 5, runtime: Any = None, *, config: RunnableConfig) -> tuple[str, Any]:
         found = _told(self.memory.search, query, k=k, **self._scope(runtime, config).owner)
         messages = runtime.state["messages"] if _is_runtime(runtime) else []
-        episodes = [r.episode for r in found if not visible_in(r.episode, messages)]
+        episodes = [result.episode for result in unseen(found, messages)]
         text = prompt.block_of_lines([_line(e) for e in episodes]) or "Nothing is remembered about that."
         return text, {TOOL_MARK: self.name, "ids": [e.id for e in episodes]}
 

@@ -1,0 +1,294 @@
+"""The user's own model as a LangChain chat model: `ChatAgentMemory(memory=memory, user_id="alice")`.
+
+It is the one base that the memory holds, wearing the version that is served in the scope. Each call looks
+up once what that is, and holds the model from its first token to its last: a version is swapped between two
+calls, never within one, whatever other threads do. `adapter=` chooses otherwise, for the model or for one
+call: "active", "base", or a version's id.
+
+It recalls nothing by itself; `AgentMemoryMiddleware` puts the context block into its messages, and knows that
+it may be a lean one. Tools are shown through the model's chat template and read from what it writes
+(`tool_calls.py`). A model whose template has no tools, such as the bundled reader, refuses them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from queue import Queue
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import Field
+
+from agent_memory import answer
+from agent_memory.errors import InvalidInput
+from agent_memory.store import scope
+from langchain_agent_memory.tool_calls import parse
+from langchain_agent_memory.turns import to_turns
+
+if TYPE_CHECKING:
+    from agent_memory.answer import Served
+    from agent_memory.models.local import LocalModel
+    from langchain_agent_memory.scope import Scope
+
+_DONE = object()
+#: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
+_SEAM_TOKENS = 8
+
+
+class ChatAgentMemory(BaseChatModel):
+    """A memory's base model, wearing a version of it."""
+
+    memory: Any = Field(exclude=True, repr=False)
+    """An open `MemoryManager`."""
+    user_id: str | None = None
+    agent_id: str | None = None
+    adapter: str = "active"
+    """"active" (the bare base until there is one), "base", or the id of a version."""
+    temperature: float = Field(default=0.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens of an answer; None takes the memory's setting."""
+    stop: list[str] | None = None
+    """Texts that end an answer, and are left out of it."""
+    seed: int = 0
+    """Of sampling: the same seed and messages give the same answer."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "agent-memory"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"model": self._name, "adapter": self.adapter, "temperature": self.temperature}
+
+    @property
+    def _name(self) -> str:
+        """The base by the name that was asked for; opens nothing."""
+        wanted = self.memory.model
+        return "reader" if wanted is None else str(getattr(wanted, "name", wanted))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params["ls_provider"] = "agent-memory"
+        params["ls_model_name"] = kwargs.get("model") or self._name
+        return params
+
+    # ------------------------------------------------------------------ wearing
+
+    def wears_versions_of(self, memory: Any) -> bool:
+        """Whether this is that memory's own model, wearing what is active in it or pinned."""
+        return self.memory is memory and self.adapter != "base"
+
+    def worn_for(self, scope: Scope) -> Self:
+        """This model, for one scope."""
+        return self.model_copy(update=scope.owner)
+
+    def pinned(self) -> Self:
+        """This model with the version that is served now, even should another be promoted meanwhile."""
+        return self.model_copy(update={"adapter": self.served().version or "base"})
+
+    def served(self, adapter: str | None = None) -> Served:
+        """The version that answers, its folder, and what it knows.
+
+        Raises:
+            ScopeError: Neither the memory nor this model names a scope.
+            NotFound: No version by that id can be served in this scope.
+        """
+        wanted = adapter or self.adapter
+        if wanted == "base":
+            return answer.BASE
+        namespace = scope.resolve(self.memory.fixed, user_id=self.user_id, agent_id=self.agent_id)
+        with self.memory.database.read() as connection:
+            owner = self.memory.store.namespace_id(connection, namespace)
+        return answer.served(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)
+
+    def room_beside(self, messages: Sequence[BaseMessage]) -> int:
+        """Most tokens of a context block beside these messages and an answer; 0 or less where none fits."""
+        turns = to_turns(messages, with_tools=self._model.takes_tools)
+        used = len(self._model.prompt_ids(turns)) + self._longest_answer
+        return self._model.window - used - _SEAM_TOKENS
+
+    @property
+    def _longest_answer(self) -> int:
+        most: int = self.max_tokens or self.memory.config.prompt.max_answer_tokens
+        return most
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The model's own tokens of a text."""
+        return self._model.token_ids(text)
+
+    @property
+    def _model(self) -> LocalModel:
+        model: LocalModel = self.memory.weights.model
+        return model
+
+    # ------------------------------------------------------------------ answering
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 (nothing to tell before the end)
+        **kwargs: Any,
+    ) -> ChatResult:
+        call = _Call(self, messages, stop=stop, settings=kwargs)
+        message = call.message("".join(call.pieces(threading.Event())))
+        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=call.origin)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        call = _Call(self, messages, stop=stop, settings=kwargs)
+        said: list[str] = []
+        for piece in _from_thread(call.pieces):
+            said.append(piece)
+            if not call.tools:  # with tools, words and calls can be told apart only at the end
+                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
+                if run_manager:
+                    run_manager.on_llm_new_token(piece, chunk=chunk)
+                yield chunk
+        yield ChatGenerationChunk(message=call.last_chunk("".join(said)))
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model, shown these tools.
+
+        Raises:
+            InvalidInput: The model's chat template has no tools, or `tool_choice` demands one: a local model
+                cannot be made to call.
+        """
+        if not self._model.takes_tools:
+            raise InvalidInput(f"the chat template of {self._name!r} has no tools; bind none to this model")
+        if tool_choice not in (None, "auto", "none"):
+            raise InvalidInput('tool_choice is "auto" or "none": this model cannot be made to call a tool')
+        shown = [] if tool_choice == "none" else [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=shown, **kwargs)
+
+
+class _Call:
+    """One call: what is asked of which version, and how its answer becomes a message."""
+
+    def __init__(
+        self, chat: ChatAgentMemory, messages: Sequence[BaseMessage], *, stop: list[str] | None,
+        settings: dict[str, Any],
+    ) -> None:
+        self._model = chat._model
+        self.tools: list[dict[str, Any]] = settings.get("tools") or []
+        self._stop = [text for text in (stop or chat.stop or []) if text]
+        self._temperature = settings.get("temperature", chat.temperature)
+        self._top_p = settings.get("top_p", chat.top_p)
+        self._seed = settings.get("seed", chat.seed)
+        self._served = chat.served(settings.get("adapter"))
+        turns = to_turns(messages, with_tools=bool(self.tools))
+        self._prompt = self._model.prompt_ids(turns, tools=self.tools or None)
+        longest = settings.get("max_tokens") or chat._longest_answer
+        self._room = min(longest, self._model.window - len(self._prompt))
+        if self._room < 1:
+            raise InvalidInput(
+                f"the messages have {len(self._prompt)} tokens; the window of {self._model.window} is full"
+            )
+        self._tokens: list[int] = []
+        self.origin = {"model_name": chat._name, "adapter": self._served.version}
+
+    def pieces(self, cancelled: threading.Event) -> Iterator[str]:
+        """The answer in pieces of text; holds the model until it is exhausted or closed."""
+        from agent_memory.models.generation import Sampling, stream
+
+        shown = ""
+        with self._model.wearing(self._served.adapter):
+            for token in stream(
+                self._model, self._prompt, max_new_tokens=self._room, ends=self._model.end_ids,
+                sampling=Sampling(self._temperature, self._top_p, self._seed),
+            ):
+                if cancelled.is_set():
+                    return
+                self._tokens.append(token)
+                text, stopped = self._until_stop()
+                safe = text if stopped else self._safe(text)
+                if safe.startswith(shown) and len(safe) > len(shown):
+                    yield safe[len(shown) :]
+                    shown = safe
+                if stopped:
+                    return
+        yield self._until_stop()[0][len(shown) :]
+
+    def _until_stop(self) -> tuple[str, bool]:
+        """The text so far, cut where the first stop text begins, and whether one does."""
+        text = self._model.text(self._tokens, special=bool(self.tools))
+        found = min((at for at in map(text.find, self._stop) if at >= 0), default=None)
+        return (text, False) if found is None else (text[:found], True)
+
+    def _safe(self, text: str) -> str:
+        """The text without an end that may still change: half a character, or half a stop text."""
+        text = text.rstrip("\ufffd")
+        held = next(
+            (n for n in range(max(map(len, self._stop), default=1) - 1, 0, -1)
+             if any(stop.startswith(text[-n:]) for stop in self._stop)), 0,
+        )
+        return text[: len(text) - held]
+
+    @property
+    def _usage(self) -> UsageMetadata:
+        read, written = len(self._prompt), len(self._tokens)
+        return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
+
+    def message(self, written: str) -> AIMessage:
+        """The whole answer."""
+        parsed = self._parsed(written)
+        return AIMessage(
+            content=parsed.text, tool_calls=parsed.calls, invalid_tool_calls=parsed.invalid,
+            usage_metadata=self._usage, response_metadata=self.origin,
+        )
+
+    def last_chunk(self, written: str) -> AIMessageChunk:
+        """What a stream ends with: usage, and with tools all that was held back."""
+        parsed = self._parsed(written)
+        return AIMessageChunk(
+            content=parsed.text if self.tools else "",
+            tool_calls=parsed.calls, invalid_tool_calls=parsed.invalid,
+            usage_metadata=self._usage, response_metadata=self.origin, chunk_position="last",
+        )
+
+    def _parsed(self, written: str) -> Any:
+        return parse(written, offered={tool["function"]["name"] for tool in self.tools})
+
+
+def _from_thread(make: Callable[[threading.Event], Iterator[str]]) -> Iterator[str]:
+    """The pieces, made by a thread of their own, since the model's lock belongs to a thread.
+
+    A consumer may take them from any thread, slowly, or not to the end: the model is free again once the
+    answer is complete, or soon after the consumer has gone.
+    """
+    queue: Queue[Any] = Queue()
+    cancelled = threading.Event()
+
+    def work() -> None:
+        try:
+            for piece in make(cancelled):
+                queue.put(piece)
+        except BaseException as error:  # noqa: BLE001 (it is raised again in the consumer's thread)
+            queue.put(error)
+        queue.put(_DONE)
+
+    threading.Thread(target=work, name="agent-memory-answer", daemon=True).start()
+    try:
+        while (piece := queue.get()) is not _DONE:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        cancelled.set()

@@ -1,0 +1,305 @@
+"""The memory's own model behind LangChain's interface: LangChain's suites, and what they do not ask.
+
+The model is a tiny one of random weights, so what it says means nothing; how it says it is what counts. Tool
+calling and structured output are declared unsupported: it was not taught them, nor was the bundled reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory
+from langchain_agent_memory.turns import to_turns
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.unit_tests import ChatModelUnitTests
+
+from agent_memory import MemoryManager
+from agent_memory.errors import InvalidInput, NotFound, ScopeError
+from agent_memory.models.local import LocalModel
+from agent_memory.testing import tiny_model
+
+ALICE = {"user_id": "alice"}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
+    return LocalModel.open(tiny_model(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture
+def memory(_empty: Path, tmp_path: Path, tiny: LocalModel) -> Iterator[MemoryManager]:
+    import shutil
+
+    shutil.copytree(_empty, tmp_path / "memory")
+    with MemoryManager.open(tmp_path / "memory", model=tiny) as opened:
+        yield opened
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return f"Rain in {city}."
+
+
+class _Chat:
+    chat_model_class = ChatAgentMemory
+    has_tool_calling = False
+    has_structured_output = False
+    supports_json_mode = False
+
+    @pytest.fixture(autouse=True)
+    def _opened(self, memory: MemoryManager) -> None:
+        self.memory = memory
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"memory": getattr(self, "memory", None), **ALICE, "seed": 1}
+
+
+class TestChatModelUnit(_Chat, ChatModelUnitTests):
+    pass
+
+
+class TestChatModel(_Chat, ChatModelIntegrationTests):
+    pass
+
+
+def chat(memory: MemoryManager, **settings: Any) -> ChatAgentMemory:
+    return ChatAgentMemory(memory=memory, **{**ALICE, "max_tokens": 24, **settings})
+
+
+# ---------------------------------------------------------------------- answering
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_stream_says_what_a_whole_answer_says(memory, temperature):
+    model = chat(memory, temperature=temperature)
+    whole = model.invoke("Hello.")
+    pieces = list(model.stream("Hello."))
+    assert "".join(piece.text for piece in pieces).strip() == whole.text
+    assert len(pieces) > 3
+    assert pieces[-1].usage_metadata == whole.usage_metadata
+    assert whole.usage_metadata["output_tokens"] <= 24
+
+
+def test_a_whole_answer_is_the_one_that_the_memorys_model_gives(memory, tiny):
+    ids = tiny.prompt_ids([{"role": "user", "content": "Hello."}])
+    with tiny.wearing(None):
+        expected = tiny.text(tiny.generate([ids], max_new_tokens=24)[0])
+    assert chat(memory).invoke("Hello.").text == expected
+
+
+def test_an_answer_ends_before_its_stop_text_and_a_stream_never_shows_it(memory):
+    whole = chat(memory).invoke("Hello.").text
+    stop = whole[5:8]
+    expected = whole[: whole.find(stop)]
+    assert chat(memory).invoke("Hello.", stop=[stop]).text == expected.strip()
+    streamed = "".join(piece.text for piece in chat(memory, stop=[stop]).stream("Hello."))
+    assert streamed == expected
+    assert chat(memory).invoke("Hello.", stop=["never said"]).text == whole
+
+
+def test_a_prompt_that_fills_the_window_is_refused(memory):
+    with pytest.raises(InvalidInput, match="window"):
+        chat(memory).invoke("x" * 2000)
+
+
+def test_a_picture_is_refused_and_not_dropped(memory):
+    with pytest.raises(InvalidInput, match="image"):
+        chat(memory).invoke([HumanMessage([{"type": "image", "url": "https://example.org/a.png"}])])
+
+
+def test_an_abandoned_stream_gives_the_model_back(memory, tiny):
+    stream = chat(memory, max_tokens=600).stream("Hello.")
+    next(stream)
+    stream.close()
+    with tiny.wearing(None):
+        pass
+    assert chat(memory).invoke("Hello.").text
+
+
+def test_async_calls_at_once_each_get_their_own_answer(memory):
+    model = chat(memory)
+    texts = [f"Say {n}." for n in range(6)]
+    alone = [model.invoke(text).text for text in texts]
+
+    async def together() -> list[str]:
+        return [answer.text for answer in await asyncio.gather(*(model.ainvoke(text) for text in texts))]
+
+    assert asyncio.run(together()) == alone
+
+
+# ---------------------------------------------------------------------- versions
+
+
+def with_version(memory: Any, tiny: LocalModel, name: str, *, seed: int, state: str = "active") -> None:
+    """Puts a version of random matrices in the record, as a consolidation would."""
+    import torch
+    from sqlalchemy import insert
+
+    from agent_memory.consolidation import versions
+    from agent_memory.store import tables
+
+    folder = versions.folder(memory.database.path, name)
+    draft = tiny.worn.fresh(rank=2, alpha=64, targets="all-linear", seed=seed)
+    with tiny.wearing(draft), torch.no_grad():
+        for parameter in tiny.worn.parameters(draft).values():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
+        tiny.worn.save(draft, folder)
+    tiny.worn.discard(draft)
+    memory.add(f"Something about {name}.", **ALICE)
+    with memory.database.write() as connection:
+        owner = memory.store.namespace_id(connection, memory._scope("alice", None))
+        connection.execute(insert(tables.versions).values(
+            id=name, namespace_id=owner, state=state, base=tiny.fingerprint, created_at=memory.database.now(),
+            scores={}, reasons=[]))
+
+
+def test_it_wears_what_is_active_and_each_call_can_choose(memory, tiny):
+    bare = chat(memory).invoke("Hello.")
+    with_version(memory, tiny, "v-one", seed=1)
+    with_version(memory, tiny, "v-two", seed=2, state="retired")
+    worn = chat(memory).invoke("Hello.")
+    other = chat(memory).invoke("Hello.", adapter="v-two")
+    assert (bare.response_metadata["adapter"], worn.response_metadata["adapter"]) == (None, "v-one")
+    assert len({bare.text, worn.text, other.text}) == 3
+    assert chat(memory, adapter="base").invoke("Hello.").text == bare.text
+    assert chat(memory).bind(adapter="base").invoke("Hello.").text == bare.text
+    assert chat(memory, user_id="bob").invoke("Hello.").text == bare.text
+    with pytest.raises(NotFound):
+        chat(memory, adapter="v-none").invoke("Hello.")
+    with pytest.raises(ScopeError):
+        ChatAgentMemory(memory=memory).invoke("Hello.")
+
+
+def test_versions_are_swapped_between_calls_and_never_within_one(memory, tiny):
+    with_version(memory, tiny, "v-one", seed=1)
+    with_version(memory, tiny, "v-two", seed=2, state="retired")
+    adapters = ("base", "v-one", "v-two")
+    alone = {name: chat(memory, adapter=name).invoke("Hello.").text for name in adapters}
+    wrong: list[str] = []
+
+    def ask(name: str) -> None:
+        for n in range(6):
+            model = chat(memory, adapter=name)
+            said = model.invoke("Hello.").text if n % 2 else "".join(p.text for p in model.stream("Hello."))
+            if said.strip() != alone[name]:
+                wrong.append(name)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in adapters * 2]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert wrong == []
+
+
+def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_version_knows(memory, tiny):
+    from langchain.agents import create_agent
+    from sqlalchemy import insert
+
+    from agent_memory.store import tables
+
+    known = memory.add("My cat is called Zorro.", **ALICE)
+    memory.add("My cat sleeps in the kitchen.", **ALICE)
+    with_version(memory, tiny, "v-one", seed=1)
+    with memory.database.write() as connection:
+        from agent_memory.store import items
+
+        namespace = memory._scope("alice", None)
+        pk = items.episode_pk(connection, namespace, known.id)
+        connection.execute(insert(tables.exam_results).values(
+            version_id="v-one", item_pk=1, namespace_id=memory.store.namespace_id(connection, namespace),
+            episode_pk=pk, revision=1, correct=True))
+    seen: dict[str, str] = {}
+
+    class Watched(ChatAgentMemory):
+        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+            first = messages[0]
+            seen[self.adapter, self.user_id] = first.text if first.type == "system" else ""
+            return super()._generate(messages, *args, **kwargs)
+
+    for retrieval in ("all", "lean"):
+        for adapter in ("active", "base"):
+            agent = create_agent(
+                Watched(memory=memory, adapter=adapter, max_tokens=4),
+                middleware=[AgentMemoryMiddleware(memory, tools=(), record=False, retrieval=retrieval,
+                                                  user_id="{name}")])
+            who = {"configurable": {"name": "alice"}}
+            agent.invoke({"messages": [("user", "What about my cat Zorro?")]}, who)
+            text = seen.popitem()[1]
+            lean = retrieval == "lean" and adapter == "active"
+            assert ("called Zorro" in text) is not lean
+
+
+# ---------------------------------------------------------------------- tools
+
+
+TOOL_TEMPLATE = (
+    "<bos>{% if tools %}{{ tools | tojson }}{% endif %}"
+    "{% for m in messages %}<user>{{ m['role'] }}:{{ m['content'] }}"
+    "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}<end>{% endfor %}<assistant>"
+)
+
+
+def test_a_model_without_tools_in_its_template_refuses_them(memory):
+    with pytest.raises(InvalidInput, match="no tools"):
+        chat(memory).bind_tools([weather])
+
+
+def test_a_model_with_tools_in_its_template_is_shown_them_and_its_history(tmp_path):
+    base = tiny_model(tmp_path / "model", template=TOOL_TEMPLATE)
+    with MemoryManager.open(tmp_path / "tools", model=base) as m:
+        model = chat(m, max_tokens=4, seed=0)
+        bound = model.bind_tools([weather])
+        history = [
+            HumanMessage("How is Oslo?"),
+            AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "c1"}]),
+            ToolMessage("Rain.", tool_call_id="c1", name="weather"),
+        ]
+        with_tools = bound.invoke(history).usage_metadata["input_tokens"]
+        without = model.invoke(history).usage_metadata["input_tokens"]
+        assert with_tools > without + 200
+        assert bound.invoke(history).text == "".join(p.text for p in bound.stream(history))
+        with pytest.raises(InvalidInput, match="tool_choice"):
+            model.bind_tools([weather], tool_choice="any")
+
+
+def test_written_calls_become_tool_calls_in_whole_answers_and_in_streams(tmp_path, monkeypatch):
+    written = 'I look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+    base = tiny_model(tmp_path / "model", template=TOOL_TEMPLATE)
+    with MemoryManager.open(tmp_path / "tools", model=base) as m:
+        model = chat(m, seed=0).bind_tools([weather])
+        monkeypatch.setattr(type(m.weights.model), "text", lambda self, ids, special=False: written)
+        whole = model.invoke("How is Oslo?")
+        total = None
+        for piece in model.stream("How is Oslo?"):
+            total = piece if total is None else total + piece
+    for answer in (whole, total):
+        assert answer.text == "I look."
+        assert [(c["name"], c["args"]) for c in answer.tool_calls] == [("weather", {"city": "Oslo"})]
+
+
+# ---------------------------------------------------------------------- turns
+
+
+def test_turns_are_what_a_strict_template_takes():
+    turns = to_turns(
+        [SystemMessage("A."), SystemMessage([{"type": "text", "text": "B."}, {"type": "text", "text": "C."}]),
+         HumanMessage("One."), HumanMessage("Two."), AIMessage("Three."), ToolMessage("4", tool_call_id="c")],
+        with_tools=False,
+    )
+    assert turns == [
+        {"role": "system", "content": "A.\n\nB.\n\nC."}, {"role": "user", "content": "One.\n\nTwo."},
+        {"role": "assistant", "content": "Three."}, {"role": "user", "content": "4"}]
+    with pytest.raises(InvalidInput, match="remove"):
+        to_turns([RemoveMessage(id="x")], with_tools=False)
+    assert to_turns([SystemMessage(""), HumanMessage("Hi.")], with_tools=True) == [
+        {"role": "user", "content": "Hi."}]
