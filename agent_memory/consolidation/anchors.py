@@ -113,10 +113,10 @@ def _sampled(work: Work, openings: Sequence[str]) -> list[tuple[int, ...]]:
     """What the bare base says to some openings, sampled once and kept by its fingerprint."""
     cache = work.database.path / "anchors" / f"{work.base[:32]}.json"
     if cache.exists():
-        return [tuple(ids) for ids in json.loads(cache.read_text(encoding="utf-8"))]
-    prompts = [
-        work.model.prompt_ids([{"role": "user", "content": opening}]) for opening in openings[:SAMPLED]
-    ]
+        kept = [tuple(ids) for ids in json.loads(cache.read_text(encoding="utf-8"))]
+        if len(kept) >= len(openings):
+            return kept[: len(openings)]
+    prompts = [work.model.prompt_ids([{"role": "user", "content": opening}]) for opening in openings]
     said: list[list[int]] = []
     for start in range(0, len(prompts), 32):
         work.check()

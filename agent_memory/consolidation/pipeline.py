@@ -35,8 +35,8 @@ from agent_memory.consolidation.questions import QuestionWriter
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.select import rehearsed_items, selection
 from agent_memory.consolidation.study import answer, write
-from agent_memory.consolidation.work import Nearest, Progress, Work, load_episodes
-from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreFull
+from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
+from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
 from agent_memory.store import tables
 from agent_memory.store.database import Database
 from agent_memory.types import ConsolidationReport, Namespace
@@ -99,8 +99,15 @@ def consolidate(
         try:
             with _disk():
                 report = _carry_out(work, run, setting)
-        except (RunFailed, ModelError, InvalidInput) as error:
-            runs.end(database, run.id, state="failed", reasons=[str(error)])
+        except (StoreError, OSError, RunInterrupted, LeaseLost):
+            if work.is_cancelled():
+                runs.end(database, run.id, state="cancelled")
+            raise
+        except Exception as error:
+            gone = work.is_cancelled()
+            runs.end(database, run.id, state="failed", reasons=[_reason(error)])
+            if gone:
+                raise cancelled(run.id) from error
             raise
         runs.remove(database.path, run.id)
         versions.sweep(database)
@@ -155,6 +162,11 @@ def nothing(notes: Sequence[str]) -> ConsolidationReport:
         run_id="", outcome="nothing", version_id=None, episodes=0, items=0, tokens=0, seconds={}, scores={},
         slow=(), notes=tuple(notes),
     )  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    """What the run's row says of an error: of those that are not ours only the kind is kept."""
+    return str(error) if isinstance(error, AgentMemoryError) else type(error).__name__
 
 
 @contextmanager

@@ -1,0 +1,105 @@
+"""Forgetting reaches the weights: items, versions, the active pointer, runs under way, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_memory.errors import RunFailed
+from tests.memories import fact, memory, reader
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return reader(tmp_path_factory.mktemp("model"))
+
+
+def test_a_version_that_holds_a_forgotten_episode_is_tainted_and_gone(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        first = alice.consolidate(progress=False).version_id
+        added = alice.add(fact(1))
+        second = alice.consolidate(progress=False).version_id
+        receipt = alice.forget([added.id])
+        assert receipt.versions_tainted == (second,)
+        assert receipt.erased_at is not None
+        assert alice.ask("What is the code of Vela?", retrieval="none").version == first
+        assert {v.id: v.state for v in alice.versions()} == {first: "active", second: "tainted"}
+        assert [child.name for child in (tmp_path / "versions").iterdir()] == [first]
+        assert alice.sql("SELECT * FROM study_items WHERE answer = 'Kappa1'") == []
+
+
+def test_without_a_clean_version_the_bare_base_is_served(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        alice.consolidate(progress=False)
+        alice.forget([alice.list()[0].id])
+        assert alice.ask("What is the code of Vela?", retrieval="none").version is None
+        assert [v.state for v in alice.versions()] == ["tainted"]
+
+
+def test_the_next_run_rebuilds_from_zero_over_cached_items(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        alice.consolidate(progress=False)
+        gone, kept = alice.list()
+        items = alice.sql("SELECT pk FROM study_items WHERE answer = 'Vela'")
+        alice.forget([gone.id])
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "promoted"
+        assert report.episodes == 0, "nothing is new"
+        assert any(note.startswith("from zero") for note in report.notes)
+        newest = alice.versions()[0]
+        assert (newest.parent_id, newest.episode_ids) == (None, (kept.id,))
+        again = alice.sql("SELECT pk FROM study_items WHERE answer = 'Vela'")
+        assert again == items, "nothing was written anew"
+
+
+def test_a_forget_during_a_run_wins(tmp_path: Path, model: Any) -> None:
+    for stage in ("write", "answer", "complete", "distill"):
+        with memory(tmp_path / stage, model, facts=[fact(0), fact(1)]) as alice:
+            victim = alice.list()[0].id
+
+            def forget(now: str, done: int, total: int, *, at: str = stage, whom: str = victim) -> None:
+                if now == at and any(episode.id == whom for episode in alice.list()):
+                    alice.forget([whom])
+
+            with pytest.raises(RunFailed, match="forgotten"):
+                alice.consolidate(progress=forget)
+            assert all(version.state != "active" for version in alice.versions())
+            assert alice.sql("SELECT state FROM runs") == [{"state": "cancelled"}]
+            assert [child for child in (tmp_path / stage / "runs").iterdir() if child.is_dir()] == []
+            assert alice.consolidate(progress=False).outcome == "promoted"
+            assert victim not in alice.versions()[0].episode_ids
+
+
+def test_what_was_only_seen_beside_a_studied_message_taints_as_well(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model) as alice:
+        beside = alice.add("Well, let me see.", session_id="s", source="web:example.org")
+        alice.add(fact(0), session_id="s")
+        version = alice.consolidate(progress=False).version_id
+        assert beside.id not in alice.versions()[0].episode_ids, "it was not learnt"
+        assert alice.forget([beside.id]).versions_tainted == (version,)
+        assert alice.sql("SELECT * FROM study_items") == [], "its teacher's answers go with it"
+
+
+def test_forgetting_a_correction_brings_the_older_answer_back(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        added = alice.add("The code of Vela is Omega9.")
+        alice.consolidate(progress=False)
+        alice.forget([added.id])
+        valid = alice.sql("SELECT answer FROM study_items WHERE superseded_by IS NULL")
+        assert {row["answer"] for row in valid} == {"Kappa0", "Vela"}
+
+
+def test_forgetting_everything_leaves_no_item_and_no_file(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        alice.consolidate(progress=False)
+        alice.forget(everything=True)
+        assert alice.sql("SELECT * FROM study_items") == []
+        assert alice.sql("SELECT * FROM exam_results") == []
+        assert list((tmp_path / "versions").iterdir()) == []
+        assert alice.consolidate(progress=False).outcome == "nothing"
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    for word in (b"Kappa0", b"Kappa1", "Kappa0".encode("utf-16-le")):
+        assert word not in stored

@@ -1,0 +1,291 @@
+"""A whole run on a two-layer model with a scripted teacher: what is stored, promoted, kept and reported."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from agent_memory.config import SelectConfig
+from agent_memory.consolidation import runs
+from agent_memory.errors import InvalidInput, ModelError, NotFound, RunBusy, RunFailed, StoreFull
+from agent_memory.manager import MemoryManager
+from agent_memory.store import tables
+from agent_memory.testing import ScriptedChatModel, ScriptedWriter
+from tests.memories import OPEN_GATE, fact, letters, memory, reader, small
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return reader(tmp_path_factory.mktemp("model"))
+
+
+def test_a_run_makes_a_version_that_answers_without_retrieval(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        assert alice.ask("What is the code of Vela?", retrieval="none").text == "I do not know."
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "promoted"
+        assert (report.episodes, len(report.slow)) == (2, 2)
+        answer = alice.ask("What is the code of Vela?", retrieval="none")
+        assert (answer.text, answer.version, answer.episodes) == ("Kappa0", report.version_id, ())
+        (version,) = alice.versions()
+        assert version.state == "active"
+        assert set(version.episode_ids) == {episode.id for episode in alice.list()}
+        assert not any((tmp_path / "runs").glob("*/")), "a finished run leaves no folder"
+
+
+def test_no_exam_question_is_ever_trained_on(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(n) for n in range(4)]) as alice:
+        alice.consolidate(progress=False)
+        rows = alice.sql("SELECT kind, question FROM study_items")
+        study = {row["question"] for row in rows if row["kind"] == "study"}
+        exam = {row["question"] for row in rows if row["kind"] == "exam"}
+        assert study
+        assert exam
+        assert not study & exam
+        assert not any(question.startswith("Tell me: ") for question in study)
+
+
+def test_every_group_of_an_episode_has_an_exam_question(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        groups = alice.sql("SELECT DISTINCT answer_group FROM study_items")
+        examined = alice.sql("SELECT DISTINCT answer_group FROM study_items WHERE kind = 'exam'")
+        assert groups == examined
+        assert len(groups) == 2
+        reversed_ = alice.sql("SELECT DISTINCT reversed FROM study_items WHERE answer = 'Vela'")
+        assert reversed_ == [{"reversed": 1}]
+
+
+def test_nothing_new_is_said_and_changes_nothing(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model) as alice:
+        assert alice.consolidate(progress=False).outcome == "nothing"
+        alice.add(fact(0))
+        assert alice.consolidate(progress=False).outcome == "promoted"
+        report = alice.consolidate(progress=False)
+        assert (report.outcome, report.run_id) == ("nothing", "")
+        assert len(alice.versions()) == 1
+
+
+def test_untrusted_words_are_not_learnt_until_approved(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model) as alice:
+        added = alice.add(fact(0), source="web:example.org")
+        assert alice.consolidate(progress=False).outcome == "nothing"
+        alice.approve([added.id])
+        assert alice.consolidate(progress=False).outcome == "promoted"
+
+
+def test_one_source_cannot_flood_a_run(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, config=small(select=SelectConfig(max_per_source=1))) as alice:
+        for n in range(3):
+            alice.add(fact(n), source="web:example.org", trust="trusted")
+        report = alice.consolidate(progress=False)
+        assert report.episodes == 1
+        assert any("2 episodes wait" in note for note in report.notes)
+
+
+def test_a_second_run_goes_on_from_the_first_and_keeps_its_manifest(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        first = alice.consolidate(progress=False)
+        alice.add(fact(2))
+        second = alice.consolidate(progress=False)
+        assert second.episodes == 1
+        newest, older = alice.versions()
+        assert (newest.parent_id, older.state) == (first.version_id, "retired")
+        assert len(newest.episode_ids) == 3
+
+
+def test_a_changed_fact_retires_the_old_answer(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        alice.add("The code of Vela is Omega9.")
+        alice.consolidate(progress=False)
+        valid = alice.sql("SELECT answer FROM study_items WHERE superseded_by IS NULL")
+        assert {"answer": "Kappa0"} not in valid
+        assert alice.sql("SELECT count(*) AS n FROM study_items WHERE superseded_by IS NOT NULL")[0]["n"] >= 4
+
+
+def test_the_gate_rejects_with_reasons_and_what_is_served_stays(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        first = alice.consolidate(progress=False)
+    strict = small(gate=OPEN_GATE.model_copy(update={"min_gain": 1.0}))
+    weak = reader(tmp_path / "weak", learns=False)
+    with memory(tmp_path, weak, facts=[fact(1)], config=strict) as alice:
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "rejected"
+        assert any(reason.startswith("gain") for reason in report.reasons)
+        states = {version.id: version.state for version in alice.versions()}
+        assert states[first.version_id or ""] == "active"
+        assert states[report.version_id or ""] == "rejected"
+        assert not (tmp_path / "versions" / (report.version_id or "")).exists()
+
+
+def test_a_dry_run_measures_and_promotes_nothing(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1), fact(2)]) as alice:
+        report = alice.consolidate(dry_run=True, progress=False)
+        assert report.outcome == "dry-run"
+        assert (report.episodes, report.scores["gap"]) == (3, 1.0)
+        assert min(report.items, report.tokens, report.scores["memory_mib"]) > 0
+        assert alice.versions() == []
+        assert alice.consolidate(progress=False).outcome == "promoted", "what it studied is used"
+
+
+def test_the_same_seed_gives_the_same_adapter(tmp_path: Path, model: Any) -> None:
+    weights = []
+    for place in ("one", "two"):
+        with memory(tmp_path / place, model, facts=[fact(0), fact(1)]) as alice:
+            model.seen.clear()
+            version = alice.consolidate(progress=False, seed=7).version_id or ""
+        folder = tmp_path / place / "versions" / version
+        weights.append((folder / "adapter_model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_rollback_goes_to_the_newest_that_verifies_then_to_the_base(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        ids = [alice.consolidate(progress=False).version_id]
+        for n in (1, 2):
+            alice.add(fact(n))
+            ids.append(alice.consolidate(progress=False).version_id)
+        (tmp_path / "versions" / str(ids[1]) / "adapter_model.safetensors").write_bytes(b"harmed")
+        served = alice.rollback()
+        assert served is not None
+        assert served.id == ids[0]
+        assert alice.rollback() is None
+        assert alice.ask("What is the code of Vela?", retrieval="none").version is None
+        with pytest.raises(NotFound):
+            alice.rollback()
+
+
+def test_a_second_run_in_the_namespace_says_who_holds_it(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice, memory(tmp_path, model) as again:
+        met: list[Exception] = []
+
+        def meanwhile(stage: str, done: int, total: int) -> None:
+            if stage == "distill" and not met:
+                with pytest.raises(RunBusy, match="pid") as caught:
+                    again.consolidate(progress=False)
+                met.append(caught.value)
+
+        assert alice.consolidate(progress=meanwhile).outcome == "promoted"
+        assert met
+
+
+def test_two_namespaces_run_apart(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.add(fact(1), user_id="alice")
+        bob = MemoryManager.open(tmp_path, user_id="bob", model=model, embeddings=letters, config=small())
+        bob.add(fact(2))
+        alice.consolidate(progress=False)
+        assert bob.versions() == []
+        assert bob.ask("What is the code of Sago?", retrieval="none").version is None
+        bob.close()
+
+
+@pytest.mark.parametrize("script", [[], ["x", "", "?"]])
+def test_a_writer_of_nothing_or_nonsense_gets_templates_in_its_place(
+    tmp_path: Path, model: Any, script: list[str]
+) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        report = alice.consolidate(progress=False, writer=ScriptedWriter(script))
+        assert report.outcome in ("nothing", "promoted")
+        assert report.outcome == "nothing" or report.slow is not None
+
+
+def test_a_writer_that_raises_fails_the_run_and_only_the_run(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        with pytest.raises(RunFailed, match="question writer"):
+            alice.consolidate(progress=False, writer=ScriptedChatModel(script=[RuntimeError("no key")]))
+        assert alice.versions() == []
+        assert alice.consolidate(progress=False).outcome == "promoted"
+
+
+def test_a_chat_model_may_write_the_questions(tmp_path: Path, model: Any) -> None:
+    script = "1. What is the code of Vela?\n2. Tell me Vela's code.\n- Vela's code, please?"
+    chat = ScriptedChatModel(script=[script])
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        assert alice.consolidate(progress=False, writer=chat).outcome == "promoted"
+        asked = {row["question"] for row in alice.sql("SELECT question FROM study_items")}
+        assert "What is the code of Vela?" in asked
+
+
+def test_what_writes_no_questions_is_refused(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice, pytest.raises(InvalidInput, match="writer"):
+        alice.consolidate(progress=False, writer=42)
+
+
+def test_an_episode_longer_than_the_window_stays_fast(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), "word " * 2000]) as alice:
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "promoted"
+        assert len(report.slow) == 1
+        assert any("longer than the model's window" in note for note in report.notes)
+
+
+def test_a_full_disk_leaves_the_run_to_be_resumed(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+
+        def full(stage: str, done: int, total: int) -> None:
+            if stage == "distill":
+                raise OSError(errno.ENOSPC, "full")
+
+        with pytest.raises(StoreFull):
+            alice.consolidate(progress=full)
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "promoted"
+        assert "a killed run was resumed" in report.notes
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with memory(tmp_path, "nobody/nothing-0.1", facts=[fact(0)]) as alice:
+        with pytest.raises(ModelError):
+            alice.consolidate(progress=False)
+        assert alice.versions() == []
+
+
+def test_questions_from_another_thread_get_the_old_version_during_a_run(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)], config=small(epochs=3)) as alice:
+        old = alice.consolidate(progress=False).version_id
+        alice.add(fact(1))
+        running = threading.Event()
+        versions: list[str | None] = []
+
+        def ask() -> None:
+            running.wait(60)
+            question = "What is the code of Vela?"
+            versions.extend(alice.ask(question, retrieval="none").version for _ in range(5))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+
+        def hold(stage: str, done: int, total: int) -> None:
+            if stage == "distill" and not running.is_set():
+                running.set()
+                thread.join()  # the lock is free between two steps, so the answers come
+
+        new = alice.consolidate(progress=hold).version_id
+        assert versions == [old] * 5
+        assert alice.ask("What is the code of Vela?", retrieval="none").version == new
+
+
+def test_an_active_version_of_another_base_is_not_worn(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        with alice.database.write() as connection:
+            connection.execute(update(tables.versions).values(base="another"))
+        answer = alice.ask("What is the code of Vela?", retrieval="lean")
+        assert answer.version is None
+        assert answer.episodes, "a model that wears nothing gets all"
+
+
+def test_the_lock_falls_with_its_holder(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model) as alice:
+        namespace = alice._scope(None, None)
+        with runs.held(tmp_path, namespace), pytest.raises(RunBusy), runs.held(tmp_path, namespace):
+            pass
+        with runs.held(tmp_path, namespace):
+            pass
