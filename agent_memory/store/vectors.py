@@ -49,7 +49,9 @@ _SEARCHED = 300  # neighbours that HNSW keeps in view: above the candidates of a
 EMBEDDED = 256
 #: Longest rest between attempts to embed, in seconds (chosen).
 LONGEST_REST_SECONDS = 600.0
-_CHECK_SECONDS = 120  # for a child to open a folder; 100,000 vectors took 4 s
+_CHECK_SECONDS = 120  # for a child to open a folder (chosen)
+_WALKED = 100_000  # vectors that a child asks a folder for: every damaged link that it meets may kill it
+_REACHED = 0.99  # share of them that it must get; a whole graph of 1,500 gave all, a broken one 0 to a third
 
 
 # ---------------------------------------------------------------------- rows
@@ -362,12 +364,12 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _open_once(folder: Path) -> None:
-    """Opens a folder and asks it for everything; for a child process, which may die of it."""
+    """Opens a folder and walks its whole graph; for a child process, which may die of it."""
     opened = ChromaFolder(folder)
-    count = opened.count()
-    if count:
+    wanted = min(opened.count(), _WALKED)
+    if wanted:
         dimension = len(opened._items.get(limit=1, include=["embeddings"])["embeddings"][0])
-        if len(opened.nearest(np.ones(dimension, dtype=np.float32), min(count, _SEARCHED))) == 0:
+        if len(opened.nearest(np.ones(dimension, dtype=np.float32), wanted)) < _REACHED * wanted:
             raise SystemExit(1)
     opened.close()
 
