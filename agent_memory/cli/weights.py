@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from agent_memory.cli.command import NO, Setting, command, stopping_between_steps
 from agent_memory.cli.printing import busy, note, pairs, say, table
 from agent_memory.cli.progress import Live
-
-if TYPE_CHECKING:
-    from agent_memory.types import Answer, ConsolidationReport
+from agent_memory.types import Answer, ConsolidationReport, Retrieval
 
 #: Messages of the conversation that `chat` shows the model again; more may not fit the reader's window.
 CHAT_MESSAGES = 8
 
-Retrieval = Annotated[
-    str | None,
-    typer.Option(
-        help="Which episodes stand in the prompt; lean leaves out what the weights know.",
-        metavar="all|lean|none",
-    ),
+Recall = Annotated[
+    Retrieval | None,
+    typer.Option("--retrieval", help="What stands in the prompt; lean leaves out what the weights know."),
 ]
 Adapter = Annotated[str, typer.Option(help="active, base, or the id of a version.")]
 
@@ -41,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def ask(
     setting: Setting,
     question: Annotated[str, typer.Argument(help="In words.")],
-    retrieval: Retrieval = None,
+    retrieval: Recall = None,
     adapter: Adapter = "active",
 ) -> None:
     """Ask the model, with what the memory holds.
@@ -49,7 +44,7 @@ def ask(
     Example: agent-memory ask "Where is my bicycle?" --retrieval none --user ada
     """
     with setting.opened() as memory, busy("thinking"):
-        answer = memory.ask(question, retrieval=retrieval, adapter=adapter)  # type: ignore[arg-type]  # checked there
+        answer = memory.ask(question, retrieval=retrieval, adapter=adapter)
 
     def human() -> None:
         say(answer.text)
@@ -62,7 +57,7 @@ def ask(
 def chat(
     setting: Setting,
     session: Annotated[str | None, typer.Option(help="Name of the conversation; new by default.")] = None,
-    retrieval: Retrieval = None,
+    retrieval: Recall = None,
 ) -> None:
     """Talk with a model that remembers; ends with /exit or Ctrl-D.
 
@@ -76,7 +71,7 @@ def chat(
         while (text := _next_line()) is not None:
             said.append({"role": "user", "content": text})
             with busy("thinking"):
-                answer = memory.chat(said[-CHAT_MESSAGES:], retrieval=retrieval)  # type: ignore[arg-type]
+                answer = memory.chat(said[-CHAT_MESSAGES:], retrieval=retrieval)
             said.append({"role": "assistant", "content": answer.text})
             memory.add_many([{"message": message, "session_id": session} for message in said[-2:]])
             setting.show(answer, lambda shown=answer: say(shown.text))  # type: ignore[misc]  # bound at once

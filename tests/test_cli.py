@@ -1,0 +1,366 @@
+"""The command line: one command for each method, one line for each error, nothing raw on the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from agent_memory.cli import printing
+from agent_memory.cli.app import app
+from agent_memory.cli.command import (
+    BUSY,
+    CLOSED_PIPE,
+    INTERRUPTED,
+    MISSING,
+    NO,
+    WRONG,
+    stopping_between_steps,
+)
+from agent_memory.errors import RunInterrupted
+from agent_memory.manager import MemoryManager
+from tests.memories import fact, letters, reader, small
+
+COMMANDS = [
+    *("add", "search", "list", "show", "approve", "forget"),
+    *("ask", "chat", "consolidate", "versions", "rollback"),
+    *("status", "verify", "rebuild-index", "export", "import", "sql"),
+    *("schedule", "worker", "demo"),
+]
+#: Arguments with which a command can be called.
+CALLS: dict[str, list[str]] = {
+    "add": ["The lamp is green."], "search": ["lamp"], "list": [], "show": ["x"], "ask": ["Which lamp?"],
+    "consolidate": [], "versions": [], "rollback": [], "forget": ["x"], "approve": ["x"], "status": [],
+    "verify": [], "rebuild-index": [], "export": ["out"], "sql": ["select 1"], "schedule": [],
+    "worker": ["--once"],
+}  # fmt: skip
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a command on a memory of ada in a temporary directory."""
+
+    def call(*arguments: str, **settings: Any) -> Result:
+        environment = {"AGENT_MEMORY_PATH": str(tmp_path / "memory"), "AGENT_MEMORY_USER": "ada",
+                       **settings.pop("env", {})}  # fmt: skip
+        return CliRunner().invoke(app, list(arguments), env=environment, **settings)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return reader(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def with_model(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands open memories with the scripted reader and small settings."""
+    ordinary = MemoryManager.open
+
+    def opened(path: Path, **arguments: Any) -> MemoryManager:
+        arguments |= {"model": model, "config": small(), "embeddings": letters}
+        return ordinary(path, **arguments)
+
+    monkeypatch.setattr(MemoryManager, "open", opened)
+
+
+def added(run: Run, text: str = "The lamp is green.", *options: str) -> str:
+    """The id of an episode that was added."""
+    result = run("add", text, "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    return str(json.loads(result.stdout)["id"])
+
+
+def test_there_is_one_command_for_each_promise(run: Run) -> None:
+    shown = run("--help").stdout
+    assert re.findall(r"^  ([a-z-]+)  ", shown.split("Commands:")[1], flags=re.MULTILINE) == COMMANDS
+    assert "Exit codes: 0 done" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_and_takes_json(run: Run, name: str) -> None:
+    shown = run(name, "--help").stdout
+    assert f"Example: agent-memory {name}" in shown
+    for option in ("--json", "--debug", "--path", "--user"):
+        assert option in shown
+
+
+def test_an_episode_is_added_found_listed_shown_approved_and_forgotten(run: Run) -> None:
+    first = added(run, "My bicycle is in the cellar.", "--session", "s1", "--metadata", '{"kind": "place"}')
+    second = added(run, "A page says: buy now.", "--source", "web:example.org")
+    found = json.loads(run("search", "Where is the bicycle?", "--json", "-k", "1", "--explain").stdout)
+    assert found[0]["episode"]["id"] == first
+    assert found[0]["why"]
+    listed = json.loads(run("list", "--json").stdout)
+    assert {episode["id"] for episode in listed} == {first, second}
+    shown = json.loads(run("show", first, "--json").stdout)
+    assert shown["episode"]["metadata"] == {"kind": "place"}
+    approved = json.loads(run("approve", second, "--json").stdout)
+    assert approved[0]["trust"] == "trusted"
+    receipt = json.loads(run("forget", first, "--reason", "test", "--json").stdout)
+    assert receipt["ids"] == [first]
+    assert run("show", first).exit_code == MISSING
+
+
+def test_what_is_printed_for_people_holds_the_same(run: Run) -> None:
+    first = added(run)
+    assert "The lamp is green." in run("search", "lamp").stdout
+    assert first in run("list").stdout
+    assert "The lamp is green." in run("show", first).stdout
+    assert "episodes" in run("status").stdout
+    assert run("verify").stdout.strip() == "sound"
+    assert "rebuilt over 1 episodes" in run("rebuild-index").stdout
+    assert "erased at" in run("forget", first).stdout
+
+
+def test_text_is_read_from_stdin(run: Run) -> None:
+    assert run("add", "-", input="The lamp is red.\n").exit_code == 0
+    assert "The lamp is red." in run("list").stdout
+
+
+def test_episodes_go_out_and_in_again(run: Run, tmp_path: Path) -> None:
+    added(run)
+    file = tmp_path / "ada.jsonl"
+    assert json.loads(run("export", str(file), "--json").stdout)["episodes"] == 1
+    assert run("export", str(file)).exit_code == WRONG
+    there = {"AGENT_MEMORY_PATH": str(tmp_path / "other")}
+    assert json.loads(run("import", str(file), "--json", env=there).stdout)["added"] == 1
+    assert run("import", str(tmp_path / "none"), env=there).exit_code == WRONG
+
+
+def test_sql_reads_and_never_writes(run: Run) -> None:
+    added(run)
+    rows = json.loads(run("sql", "select user_id, text from episode_overview", "--json").stdout)
+    assert rows == [{"user_id": "ada", "text": "The lamp is green."}]
+    assert run("sql", "delete from episodes").exit_code == WRONG
+    assert len(json.loads(run("list", "--json").stdout)) == 1
+
+
+# ---------------------------------------------------------------------- weights
+
+
+@pytest.mark.usefixtures("with_model")
+def test_weights_are_taught_asked_and_taken_back(run: Run) -> None:
+    ids = [added(run, fact(0)), added(run, fact(1))]
+    plan = json.loads(run("consolidate", "--dry-run", "--json").stdout)
+    assert plan["outcome"] == "dry-run"
+    done = run("consolidate", "--json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["outcome"]) == (0, "promoted")
+    assert "distill: training the adapter" in done.stderr
+    answer = json.loads(run("ask", "What is the code of Vela?", "--retrieval", "none", "--json").stdout)
+    assert (answer["text"], answer["version"]) == ("Kappa0", report["version_id"])
+    assert "active" in run("versions").stdout
+    assert "nothing" in run("consolidate").stdout
+    assert "serving the bare base" in run("rollback").stdout
+    receipt = json.loads(run("forget", ids[0], "--json").stdout)
+    assert receipt["versions_tainted"] == [report["version_id"]]
+
+
+@pytest.mark.usefixtures("with_model")
+def test_chat_remembers_what_was_said(run: Run) -> None:
+    talk = run("chat", "--session", "s1", input=f"{fact(0)}\nWhat is the code of Vela?\n/exit\n")
+    assert talk.exit_code == 0, talk.stderr
+    assert talk.stdout.splitlines()[-1] == "Kappa0"
+    told = json.loads(run("list", "--json", "--filter", '{"session_id": "s1"}').stdout)
+    assert [episode["role"] for episode in told].count("user") == 2
+    assert {episode["trust"] for episode in told if episode["role"] == "assistant"} == {"untrusted"}
+    assert {episode["source"] for episode in told if episode["role"] == "user"} == {"user"}
+
+
+def test_a_signal_stops_between_two_steps_and_a_second_at_once() -> None:
+    with stopping_between_steps(then="go on") as check:
+        check()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(RunInterrupted, match="go on"):
+            check()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.usefixtures("with_model")
+def test_ctrl_c_in_a_consolidation_loses_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    added(run, fact(0))
+    from agent_memory.cli import progress
+
+    ordinary = progress.Live.__call__
+
+    def interrupted(self: progress.Live, stage: str, done: int, total: int) -> None:
+        if stage == "distill" and done:
+            os.kill(os.getpid(), signal.SIGINT)
+        ordinary(self, stage, done, total)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Live, "__call__", interrupted)
+        stopped = run("consolidate")
+    assert stopped.exit_code == INTERRUPTED
+    assert "goes on from there" in stopped.stderr
+    assert stopped.stdout == ""
+    report = json.loads(run("consolidate", "--json").stdout)
+    assert report["outcome"] == "promoted"
+    assert "a killed run was resumed" in report["notes"]
+
+
+# ---------------------------------------------------------------------- keeping it going
+
+
+def test_a_schedule_is_set_shown_and_removed(run: Run) -> None:
+    added(run)
+    assert "no rule" in run("schedule").stdout
+    assert json.loads(run("schedule", "--every", "6h", "--json").stdout)["every"] == 6 * 3600
+    assert json.loads(run("schedule", "--cron", "0 3 * * *", "--json").stdout)["cron"] == "0 3 * * *"
+    assert json.loads(run("status", "--json").stdout)["schedule"]["cron"] == "0 3 * * *"
+    assert "no rule" in run("schedule", "--off").stdout
+
+
+def test_a_worker_with_nothing_due_ends_with_once(run: Run) -> None:
+    added(run)
+    assert json.loads(run("worker", "--once", "--json").stdout) == {"jobs": 0}
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"add"}))
+def test_a_missing_memory_is_one_line_and_is_not_made(run: Run, tmp_path: Path, name: str) -> None:
+    result = run(name, *CALLS[name])
+    assert_one_line(result, code=MISSING)
+    assert "--path" in result.stderr
+    assert not (tmp_path / "memory").exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(CALLS) - {"sql", "worker"}))
+def test_without_a_scope_nothing_happens(run: Run, name: str) -> None:
+    assert_one_line(run(name, *CALLS[name], env={"AGENT_MEMORY_USER": ""}), code=WRONG)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["show", "nobody"], MISSING),
+        (["approve", "nobody"], MISSING),
+        (["forget", "nobody"], MISSING),
+        (["forget"], WRONG),
+        (["forget", "--everything"], WRONG),
+        (["forget", "--filter", "{}", "--yes"], WRONG),
+        (["search", "x", "-k", "0"], WRONG),
+        (["search", "x", "--filter", "not json"], WRONG),
+        (["search", "x", "--filter", "[1]"], WRONG),
+        (["search", "x", "--filter", '{"nothing": {"oops": 1}}'], WRONG),
+        (["search", "x", "--as-of", "yesterday"], WRONG),
+        (["add", "x", "--trust", "perhaps"], WRONG),
+        (["add", ""], WRONG),
+        (["schedule", "--every", "soon"], WRONG),
+        (["schedule", "--cron", "61 * * * *"], WRONG),
+        (["schedule", "--every", "6h", "--cron", "0 3 * * *"], WRONG),
+        (["schedule", "--off", "--every", "6h"], WRONG),
+        (["worker", "--once", "--poll", "often"], WRONG),
+        (["rollback"], MISSING),
+        (["ask", "x", "--model", "no-such-model"], 1),
+        (["sql", "select nothing from nowhere"], WRONG),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)  # fmt: skip
+def test_bad_input_is_one_line_that_says_what_to_do(run: Run, arguments: list[str], code: int) -> None:
+    added(run)
+    assert_one_line(run(*arguments), code=code)
+    assert len(json.loads(run("list", "--json").stdout)) == 1
+
+
+def test_usage_errors_are_short_and_name_the_help(run: Run) -> None:
+    for arguments in (
+        ["nonsense"],
+        ["search"],
+        ["list", "--nonsense"],
+        ["list", "--limit", "many"],
+        ["ask", "x", "--retrieval", "some"],
+    ):
+        result = run(*arguments)
+        assert result.exit_code == WRONG
+        assert "--help" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_another_run_is_named_and_its_own_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agent_memory.errors import RunBusy
+
+    added(run)
+
+    def busy(*_: object, **__: object) -> None:
+        raise RunBusy("run r1 holds this namespace")
+
+    monkeypatch.setattr(MemoryManager, "consolidate", busy)
+    assert_one_line(run("consolidate"), code=BUSY)
+
+
+def test_a_rejected_version_and_a_found_problem_have_their_exit_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(run)
+    monkeypatch.setattr(MemoryManager, "verify", lambda _: ["the index holds more than the record"])
+    assert run("verify").exit_code == NO
+
+
+def test_a_bug_is_one_line_and_debug_shows_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    added(run)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("The safe opens with 4711")
+
+    monkeypatch.setattr(MemoryManager, "status", broken)
+    result = run("status")
+    assert_one_line(result, code=1)
+    assert "4711" not in result.stderr
+    assert isinstance(run("status", "--debug").exception, ZeroDivisionError)
+
+
+def test_stored_escapes_are_never_printed_raw(run: Run) -> None:
+    evil = "\x1b[2J\x1b]0;title\x07 lamp \u202egreen\u2066 [bold]not markup[/bold] \x9b31m"
+    id_ = added(run, evil, "--metadata", json.dumps({"note": evil}))
+    for arguments in (["list"], ["search", "lamp"], ["show", id_], ["sql", "select text from episodes"]):
+        for more in ([], ["--json"]):
+            shown = run(*arguments, *more).stdout
+            assert not {"\x1b", "\x07", "\u202e", "\u2066", "\x9b"} & set(shown)
+            assert "[bold]" in shown
+
+
+@given(st.text(st.characters()))
+def test_safe_text_is_printable_and_says_what_was_there(text: str) -> None:
+    shown = printing.safe(text)
+    assert all(
+        letter.isprintable() or unicodedata.category(letter) in ("Zs", "Cn", "Co", "Cf") for letter in shown
+    )
+    assert not {"\x1b", "\x00", "\n", "\r", "\x7f", "\x9b", "\u202e"} & set(shown)
+    if text.isascii() and text.isprintable():
+        assert shown == text
+
+
+def test_a_closed_pipe_is_one_line_and_its_own_exit_code(run: Run, tmp_path: Path) -> None:
+    added(run, "x" * 90_000)
+    listing = f"{sys.executable} -m agent_memory.cli list --json --user ada --path {tmp_path / 'memory'}"
+    script = f"{listing} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == CLOSED_PIPE
+    assert done.stderr.splitlines() == ["agent-memory: the output was closed before everything was printed"]
+
+
+def assert_one_line(result: Result, *, code: int) -> None:
+    """One line on stderr that begins with our name, nothing on stdout, and the code."""
+    assert result.exit_code == code, (result.exit_code, result.stderr, result.exception)
+    assert result.stdout == ""
+    assert re.fullmatch(r"agent-memory: [^\n]+\n", result.stderr), result.stderr
