@@ -77,7 +77,8 @@ def draft(item: object, *, now: datetime, store: StoreConfig, trust: TrustConfig
         )
     text, role, said_by = _content(arguments)
     text = check_text(text, limit=store.max_text_bytes)
-    source = _short("source", arguments.get("source") or "user", store)
+    given_source = arguments.get("source")
+    source = _short("source", "user" if given_source is None else given_source, store)
     if source == "user" and role != "user":
         source = _short("source", said_by, store)
     given = arguments.get("trust")
