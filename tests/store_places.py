@@ -6,9 +6,10 @@ not run.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,3 +76,31 @@ def fresh(dialect: str, path: Path) -> Iterator[Place]:
 def small(**sections: Any) -> Config:
     """Settings with the given sections changed."""
     return Config(**sections)
+
+
+def in_child(work: Callable[[], Any], *, user: int | None = None) -> Any:
+    """What `work` returns in a forked process, under another user's rights where one is named.
+
+    Raises:
+        Exception: what it raised there.
+    """
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+    pid = os.fork()
+    if pid == 0:
+        outcome: Any = ChildProcessError("nothing was sent")
+        try:
+            if user is not None:
+                os.setgid(user)
+                os.setuid(user)
+            outcome = work()
+        except BaseException as error:  # noqa: BLE001  # sent to the parent, which raises it
+            outcome = error
+        finally:
+            sending.send(outcome)
+            os._exit(0)
+    sending.close()
+    outcome = receiving.recv()
+    os.waitpid(pid, 0)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
