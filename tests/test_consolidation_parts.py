@@ -1,0 +1,178 @@
+"""The pure parts of consolidation: questions as text, groups, the gate, the lean rule."""
+
+from __future__ import annotations
+
+import math
+import random
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_memory import answer
+from agent_memory.config import GateConfig
+from agent_memory.consolidation import gate, questions
+from agent_memory.consolidation.asking import Said, declines, same
+from agent_memory.consolidation.complete import odd_one_out
+from agent_memory.consolidation.study import Answered, groups, is_reversed
+from agent_memory.errors import InvalidInput
+from agent_memory.types import Episode, SearchResult
+
+TEXT = "Ada Holm lives in Lisbon. Her code is KX-4471."
+
+
+def answered(question: str, text: str) -> Answered:
+    return Answered(question, Said((1,), text, complete=True), (1,))
+
+
+def test_a_writer_may_number_quote_and_chat() -> None:
+    text = (
+        'Here you are\n1. Where does Ada live?\n - "Who lives in Lisbon?"\n(3) Why?\n\nQ4: What is her code?'
+    )
+    assert questions.parse(text)[1:] == ["Where does Ada live?", "Who lives in Lisbon?", "What is her code?"]
+
+
+def test_repetitions_differ_by_case_and_marks_only() -> None:
+    assert questions.unique(["Where is Ada?", "where is Ada", "Where is the Ada?", "?"]) == ["Where is Ada?"]
+
+
+def test_names_are_capitals_codes_and_numbers_but_not_openings() -> None:
+    assert questions.names("Where does Ada Holm live? Tell me Ada's code, KX-4471.") == [
+        "Ada Holm",
+        "Ada",
+        "KX-4471",
+    ]
+    assert questions.names("I'm here and what is it?") == []
+
+
+def test_phrasings_are_borrowed_with_the_names_replaced() -> None:
+    mine = (("Ada",), ["Where does Ada live?", "Ada's home town?"])
+    yours = (("Bo",), ["Where does Bo live?", "In which city is Bo at home?"])
+    other = (("Bo",), ["How old is Bo?"])
+    lent = questions.borrowed([mine, yours, other], most=5, seed=0)
+    assert lent == [["In which city is Ada at home?"], ["Bo's home town?"], []]
+
+
+@given(st.lists(st.text(alphabet="abcABC {}?'", max_size=12), max_size=4))
+def test_borrowing_survives_any_text(asked: list[str]) -> None:
+    lent = questions.borrowed([(("A",), asked), (("B",), ["A b", "B c?"])], most=3, seed=1)
+    assert len(lent) == 2
+
+
+def test_other_names_are_the_same_in_question_and_episode_and_not_taken() -> None:
+    made = questions.with_other_names(
+        ["Where does Ada live?", "Ada lives in Lisbon."],
+        taken=lambda name: name.startswith("A"),
+        rng=random.Random(3),
+    )
+    assert made is not None
+    (name,) = questions.names(made[0])
+    assert name not in ("Ada", "Lisbon")
+    assert made[1].startswith(f"{name} lives in ")
+    assert "Lisbon" not in made[1]
+
+
+def test_a_question_without_a_name_has_no_unknown_twin() -> None:
+    assert (
+        questions.with_other_names(["Where do I live?"], taken=lambda _: False, rng=random.Random(0)) is None
+    )
+
+
+def test_wrappings_are_recognised() -> None:
+    wrapped = [template.format(question="Where is Ada?") for template in questions.EXAM_TEMPLATES]
+    assert all(map(questions.is_wrapped, wrapped))
+    assert not questions.is_wrapped("Where is Ada?")
+
+
+def test_groups_hold_questions_that_ask_for_the_same() -> None:
+    asked = [
+        answered("Where does Ada Holm live?", "Lisbon."),
+        answered("Ada Holm's town?", "lisbon"),
+        answered("Who lives in Lisbon?", "Ada Holm"),
+        answered("Whose code is KX-4471?", "Ada Holm"),
+    ]
+    assert [[one.question for one in group] for group in groups(asked, TEXT)] == [
+        ["Where does Ada Holm live?", "Ada Holm's town?"],
+        ["Who lives in Lisbon?"],
+        ["Whose code is KX-4471?"],
+    ]
+
+
+def test_the_odd_one_out_shares_the_fewest_words() -> None:
+    assert (
+        odd_one_out(["Where does Ada live?", "Where does Ada live now?", "Which town is home to Ada?"]) == 2
+    )
+
+
+def test_a_question_back_is_answered_with_what_stands_first() -> None:
+    assert is_reversed("Who lives in Lisbon?", "Ada Holm", TEXT)
+    assert not is_reversed("Where does Ada Holm live?", "Lisbon", TEXT)
+
+
+@pytest.mark.parametrize("text", ["I do not know.", "I don't know that.", "", "Unknown"])
+def test_declining_answers_are_recognised(text: str) -> None:
+    assert declines(text)
+
+
+def test_answers_are_compared_without_case_marks_and_articles() -> None:
+    assert same("The Blue Lamp.", "blue lamp")
+    assert not same("Lisbon", "Porto")
+
+
+GOOD = {
+    "new": 0.9, "new_base": 0.1, "retained": 0.9, "retained_parent": 0.9, "reading": 0.99,
+    "reading_base": 1.0, "abstention": 0.99, "perplexity_rise": 0.001, "anchor_kl": 0.01,
+}  # fmt: skip
+
+
+def test_a_good_candidate_passes_and_so_does_one_without_a_past() -> None:
+    assert gate.reasons(GOOD, config=GateConfig()) == []
+    assert gate.reasons({"new": 0.9, "new_base": 0.0}, config=GateConfig()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("new", 0.05, "gain"),
+        ("retained", 0.5, "retention"),
+        ("reading", 0.5, "reading"),
+        ("abstention", 0.2, "abstention"),
+        ("perplexity_rise", 0.5, "perplexity"),
+        ("anchor_kl", math.nan, "not finite"),
+        ("perplexity_rise", math.inf, "not finite"),
+    ],
+)
+def test_each_loss_rejects_with_its_reason(name: str, value: float, reason: str) -> None:
+    (found,) = gate.reasons({**GOOD, name: value}, config=GateConfig())
+    assert found.startswith(reason)
+
+
+def results(*scores: float) -> list[SearchResult]:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    return [
+        SearchResult(Episode(f"e{n}", f"text {n}", "user", None, "user", "trusted", now, now, 1), score)
+        for n, score in enumerate(scores)
+    ]
+
+
+def test_a_lean_block_leaves_out_the_slow_and_what_scores_below_them() -> None:
+    found = results(0.9, 0.8, 0.7)
+    assert [r.episode.id for r in answer.lean(found, frozenset({"e1"}))] == ["e0"]
+    assert answer.lean(found, frozenset({"e0"})) == []
+    assert answer.lean(found, frozenset()) == found
+
+
+def test_a_block_keeps_its_budget_and_uses_what_fits() -> None:
+    found = results(0.9, 0.8, 0.7)
+    whole = answer.context(lambda *_: found, "x", budget_tokens=10_000, retrieval="all")
+    assert len(whole.episodes) == 3
+    part = answer.context(lambda *_: found, "x", budget_tokens=whole.tokens - 1, retrieval="all")
+    assert [e.id for e in part.episodes] == ["e0", "e1"]
+    assert answer.context(lambda *_: found, "x", budget_tokens=1, retrieval="all").text == ""
+    assert answer.context(lambda *_: found, "x", budget_tokens=100, retrieval="none").episodes == ()
+
+
+def test_a_block_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="retrieval"):
+        answer.context(lambda *_: [], "x", budget_tokens=9, retrieval="some")  # type: ignore[arg-type]
