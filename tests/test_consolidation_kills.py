@@ -50,9 +50,14 @@ class Prepared:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(tmp_path_factory.mktemp("kills"))
+
+
+def prepare(place: Path) -> Prepared:
+    """A memory with one version, and what an undisturbed second run makes of it."""
     torch.set_num_threads(1)  # a fork cannot use threads of its parent
-    model = reader(tmp_path_factory.mktemp("model"))
-    path = tmp_path_factory.mktemp("memories") / "start"
+    model = reader(place / "model")
+    path = place / "start"
     with memory(path, model, facts=[fact(0)]) as alice:
         first = alice.consolidate(progress=False).version_id or ""
         alice.add(fact(1))

@@ -1,0 +1,211 @@
+"""How a consolidated memory is asked: the arms, the oracle, and what must not have been lost.
+
+none        the base, no block                     retrieval   the base, the k best episodes weights
+the active version, no block           both        the active version, the k best episodes lean
+the active version, the lean block     oracle      the base, the fact's own episode and nothing else
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent_memory import answer, prompt
+from agent_memory.consolidation import versions
+from agent_memory.consolidation.asking import Asker, declines, same
+from agent_memory.manager import MemoryManager
+from agent_memory.types import Namespace
+from benchmarks import facts
+
+#: Numbers of episodes that the block of retrieval is tried with.
+TRIED_K = (1, 2, 3, 5, 10)
+MAX_ANSWER_TOKENS = 32
+
+
+def share(right: Sequence[bool]) -> dict[str, Any]:
+    """A share with its Wilson interval."""
+    return {
+        "share": sum(right) / max(1, len(right)),
+        "n": len(right),
+        "interval": facts.wilson(sum(right), len(right)),
+    }
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A memory as the benchmark asks it: its model, and the folder of the active version."""
+
+    memory: MemoryManager
+    asker: Asker
+    adapter: Path | None
+    version: str | None
+
+    @classmethod
+    def of(cls, memory: MemoryManager) -> Examined:
+        """The memory with what it serves now."""
+        model = memory.weights.model
+        active = next((version for version in memory.versions() if version.state == "active"), None)
+        folder = versions.folder(memory.database.path, active.id) if active else None
+        return cls(
+            memory, Asker(model, max_answer_tokens=MAX_ANSWER_TOKENS), folder, active.id if active else None
+        )
+
+    def said(self, prompts: Sequence[Sequence[int]], adapter: Path | None) -> list[str]:
+        """The answers to the prompts."""
+        return [one.text for one in self.asker.answers(prompts, adapter)]
+
+    def right(
+        self, asked: Sequence[facts.Asked], prompts: Sequence[Sequence[int]], adapter: Path | None
+    ) -> list[bool]:
+        """Which questions are answered rightly."""
+        return [same(text, q.answer) for text, q in zip(self.said(prompts, adapter), asked, strict=True)]
+
+    def with_lines(self, question: str, lines: Sequence[str]) -> tuple[int, ...]:
+        """The prompt of a question behind lines that are given as text, in time order."""
+        block = prompt.block_of_lines([
+            prompt.line(text, date=f"2026-01-{day:02}", source="user") for day, text in enumerate(lines, 1)
+        ])  # fmt: skip
+        return self.asker.in_block(question, block)
+
+    same = staticmethod(same)
+    declines = staticmethod(declines)
+
+
+def texts_of(memory: MemoryManager, count: int) -> list[list[str]]:
+    """The questions of all study items, for each of the first episodes."""
+    rows = memory.sql(
+        "SELECT e.pk AS pk, i.question AS question FROM episodes e "
+        "LEFT JOIN study_items i ON i.episode_pk = e.pk AND i.kind = 'study' ORDER BY e.pk"
+    )
+    by_episode: dict[int, list[str]] = {}
+    for row in rows:
+        by_episode.setdefault(row["pk"], []).extend([row["question"]] if row["question"] else [])
+    return list(by_episode.values())[:count]
+
+
+def oracle(memory: MemoryManager, told: Sequence[facts.Told], asked: Sequence[facts.Asked]) -> list[bool]:
+    """The bare base with the fact's own episode in view."""
+    examined = Examined.of(memory)
+    return examined.right(asked, [examined.with_lines(q.text, [told[q.episode].text]) for q in asked], None)
+
+
+def arms(
+    memory: MemoryManager,
+    told: Sequence[facts.Told],
+    asked: Sequence[facts.Asked],
+    chosen_on: Sequence[facts.Asked],
+) -> dict[str, Any]:
+    """Accuracy and context tokens of every arm; k is chosen on other questions."""
+    examined = Examined.of(memory)
+    k, by_k = _choose_k(examined, chosen_on)
+    found = [memory.search(q.text, k=max(TRIED_K)) for q in asked]
+    slow = answer.served(memory.database, memory.weights._owner(Namespace("bench", None))).slow
+    blocks = {
+        "none": [""] * len(asked),
+        "all": [prompt.context_block([r.episode for r in results[:k]]) for results in found],
+        "lean": [
+            prompt.context_block([r.episode for r in answer.lean(results[:k], slow)]) for results in found
+        ],
+    }
+    asks = {name: [examined.asker.in_block(q.text, b) for q, b in zip(asked, of, strict=True)]
+            for name, of in blocks.items()}  # fmt: skip
+    tokens = {name: sum(len(examined.asker.model.token_ids(block)) for block in of) / len(asked)
+              for name, of in blocks.items()}  # fmt: skip
+    right = {
+        "none": examined.right(asked, asks["none"], None),
+        "retrieval": examined.right(asked, asks["all"], None),
+        "weights": examined.right(asked, asks["none"], examined.adapter),
+        "both": examined.right(asked, asks["all"], examined.adapter),
+        "lean": examined.right(asked, asks["lean"], examined.adapter),
+        "oracle": oracle(memory, told, asked),
+    }
+    return {
+        "k": k,
+        "accuracy_by_k": by_k,
+        "context_tokens": tokens,
+        **_compared(asked, right),
+        "right": right,
+    }
+
+
+def _choose_k(examined: Examined, chosen_on: Sequence[facts.Asked]) -> tuple[int, dict[str, float]]:
+    found = [examined.memory.search(q.text, k=max(TRIED_K)) for q in chosen_on]
+    by_k: dict[str, float] = {}
+    for k in TRIED_K:
+        blocks = [prompt.context_block([r.episode for r in results[:k]]) for results in found]
+        prompts = [examined.asker.in_block(q.text, block) for q, block in zip(chosen_on, blocks, strict=True)]
+        by_k[str(k)] = share(examined.right(chosen_on, prompts, None))["share"]
+    best = max(by_k.values(), default=0.0)
+    return next(k for k in TRIED_K if by_k[str(k)] >= best - 0.01), by_k
+
+
+def _compared(asked: Sequence[facts.Asked], right: dict[str, list[bool]]) -> dict[str, Any]:
+    """Shares by kind of question, and the paired differences that the bars are about."""
+    kinds = {
+        "value": [q.kind == "value" and q.frames == "seen" for q in asked],
+        "held": [q.kind == "value" and q.frames == "held" for q in asked],
+        "reversed": [q.kind == "reversed" for q in asked],
+    }
+    rows: dict[str, Any] = {}
+    for kind, mask in kinds.items():
+        for arm, marks in right.items():
+            rows[f"{kind}: {arm}"] = share([ok for ok, wanted in zip(marks, mask, strict=True) if wanted])
+        weights, best = rows[f"{kind}: weights"]["share"], rows[f"{kind}: oracle"]["share"]
+        rows[f"{kind}: weights to oracle"] = weights / max(1e-9, best)
+    direct = [not wanted for wanted in kinds["reversed"]]
+    for other in ("none", "retrieval", "weights"):
+        for name, mask in (("direct", direct), ("reversed", kinds["reversed"])):
+            pairs = [(a, b) for a, b, w in zip(right["both"], right[other], mask, strict=True) if w]
+            if pairs:
+                rows[f"{name}: both minus {other}"] = facts.paired(
+                    [a for a, _ in pairs], [b for _, b in pairs]
+                )
+    rows["lean minus retrieval"] = facts.paired(right["lean"], right["retrieval"])
+    return rows
+
+
+def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count: int = 500) -> dict[str, Any]:
+    """Reading of other memories and abstention on unknown names, of the base and of what is served."""
+    examined = Examined.of(memory)
+    read = facts.reading(count, seed=seed)
+    prompts = [examined.asker.in_block(question, block) for block, question, _ in read]
+    answers = [right for _, _, right in read]
+    before = [same(s, a) for s, a in zip(examined.said(prompts, None), answers, strict=True)]
+    after = [same(s, a) for s, a in zip(examined.said(prompts, examined.adapter), answers, strict=True)]
+    unknown = [examined.asker.prompt(text) for text in facts.unknown(told, count, seed=seed)]
+    return {
+        "reading_base": share(before),
+        "reading": share(after),
+        "reading_difference": facts.paired(after, before),
+        "abstention_base": share([declines(text) for text in examined.said(unknown, None)]),
+        "abstention": share([declines(text) for text in examined.said(unknown, examined.adapter)]),
+    }
+
+
+@contextmanager
+def one_hot_targets() -> Iterator[None]:
+    """Study items are trained on the teacher's words alone; anchors stay as they are."""
+    from agent_memory.consolidation import items as rows
+
+    real = rows.unpack
+
+    def one_hot(blobs: Sequence[tuple[str, bytes]]) -> Any:
+        import torch
+
+        answers, targets = real(blobs)
+        said = torch.tensor([t for key, _ in blobs for t in answers[key]], dtype=torch.int32)[:, None]
+        k = targets.indices.shape[1]
+        fillers = (said + torch.arange(1, k, dtype=torch.int32)) % (int(targets.indices.max()) + 1)
+        sure = torch.full_like(targets.log_probs, -60.0)
+        sure[:, 0] = 0.0
+        return answers, dataclasses.replace(targets, indices=torch.cat([said, fillers], 1), log_probs=sure)
+
+    rows.unpack = one_hot
+    try:
+        yield
+    finally:
+        rows.unpack = real
