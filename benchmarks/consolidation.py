@@ -72,9 +72,10 @@ def opened(
 def tell(memory: MemoryManager, told: Sequence[facts.Told], *, first_day: int = 0) -> None:
     """Adds the episodes, one a day; those that are there already stay as they are."""
     start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=first_day)
+    days = [start + timedelta(days=day) for day in range(len(told))]
     memory.add_many([
-        {"text": one.text, "occurred_at": start + timedelta(days=day), "idempotency_key": str(first_day + day)}
-        for day, one in enumerate(told)
+        {"text": one.text, "occurred_at": day, "idempotency_key": day.isoformat()}
+        for one, day in zip(told, days, strict=True)
     ])  # fmt: skip
 
 
