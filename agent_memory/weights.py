@@ -177,7 +177,8 @@ class Weights:
         if wanted == "templates":
             return questions.TemplateWriter()
         if hasattr(wanted, "write"):
-            return wanted
+            written: QuestionWriter = wanted
+            return written
         if hasattr(wanted, "invoke"):
             return questions.ChatWriter(wanted, config=study)
         raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write`')

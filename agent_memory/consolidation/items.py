@@ -82,13 +82,14 @@ def pack(answer: Sequence[int], targets: Targets) -> bytes:
     import torch
     from safetensors.torch import save as to_bytes
 
-    return to_bytes(
+    packed: bytes = to_bytes(
         {
             "answer": torch.tensor(answer, dtype=torch.int32),
             "indices": targets.indices.to(torch.int32).contiguous(),
             "log_probs": targets.log_probs.to(torch.float32).contiguous(),
         }
     )
+    return packed
 
 
 def answer_ids(blob: bytes) -> tuple[int, ...]:

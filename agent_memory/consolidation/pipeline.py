@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,12 +213,13 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
 def study(work: Work, setting: Setting, figures: Figures) -> None:
     """Questions, answers, groups, exams and what has changed, for every selected episode."""
     config = setting.config.study
-    for stage, step in (
+    steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("write", lambda: write(work, setting.writer, config=config)),
         ("answer", lambda: answer(work, config=config)),
         ("complete", lambda: complete(work, config=config)),
         ("change", lambda: change(work, setting.nearest, config=config)),
-    ):
+    )
+    for stage, step in steps:
         if not work.is_done(stage):
             with figures.timed(stage):
                 step()
@@ -303,7 +304,7 @@ def _decide(
 ) -> ConsolidationReport:
     """Promotes or rejects, in the transaction that ends the run."""
     why = gate.reasons(scores, config=config.gate)
-    outcome = "rejected" if why else "promoted"
+    outcome: Literal["rejected", "promoted"] = "rejected" if why else "promoted"
     report = _report(work, run, outcome, figures, scores=scores, reasons=why)
     r = tables.runs.c
     ended: dict[str, Any] = {
