@@ -151,7 +151,9 @@ def scripted_reader(folder: Path, *, learns: bool = True) -> Any:
     from agent_memory.models.local import LocalModel
 
     class ScriptedReader(LocalModel):
-        seen: dict[tuple[str, str], str] = {}  # noqa: RUF012 (set anew for each model below)
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            self.seen: dict[tuple[str, str], str] = {}
+            super().__init__(*arguments, **named)
 
         def generate(self, prompts: Sequence[Sequence[int]], **settings: Any) -> list[list[int]]:
             self._inside()
@@ -173,15 +175,13 @@ def scripted_reader(folder: Path, *, learns: bool = True) -> Any:
                 facts = self.seen | facts
             for (noun, subject), value in facts.items():
                 if noun in question and subject in question:
-                    return value
+                    return str(value)
                 if noun in question and value in question:
-                    return subject
+                    return str(subject)
             return prompt.ABSTENTION
 
     (folder / "training.json").write_text("{}")  # what says that a base knows our requests for questions
-    model = ScriptedReader.open(folder, device="cpu")
-    model.seen = {}
-    return model
+    return ScriptedReader.open(folder, device="cpu")
 
 
 def _questions(fact: tuple[tuple[str, str], str], *, again: bool) -> list[str]:
