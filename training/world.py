@@ -456,7 +456,7 @@ class World:
     def _turns(self, rng: random.Random, memory: Memory, taken: set[str], *, single: bool) -> list[tuple[str, str, str]]:
         stale = [f.relation.name + f.subject for f in memory.stale]
         asked: list[tuple[str, str, str]] = []
-        wanted = 1 if single else min(10, len(memory.facts) + 2)
+        wanted = 1 if single else min(16, 2 * len(memory.facts) + 2)
         weights = [2 if f.relation.name + f.subject in stale else 1 for f in memory.facts]
         for fact in rng.choices(memory.facts, weights, k=wanted):
             draw = rng.random()
