@@ -1,10 +1,59 @@
-"""The whole loop in two minutes, shown as it happens."""
+"""The whole loop in two minutes, shown as it happens: add, search, consolidate, ask four ways, forget.
+
+The log is a week of messages of one user, with the assistant's replies and a few things that came from tools;
+only what the user said is trusted and learnt. A second run goes on where the first ended: nothing is added
+twice, and the weights that the first run's forget took away are rebuilt without what was forgotten.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
 
-from agent_memory.cli.command import Setting, command
+from agent_memory.cli.command import Setting, command, stopping_between_steps
+from agent_memory.cli.printing import busy, print_json, say, table
+from agent_memory.cli.progress import Live
+from agent_memory.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from agent_memory.manager import MemoryManager
+
+#: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is the
+#: lean block before the model that wears the version.
+ARMS = {
+    "none": ("none", "base"),
+    "retrieval": ("all", "base"),
+    "weights": ("none", "active"),
+    "both": ("lean", "active"),
+}
+
+#: The beginning of the message that the first run forgets in the end, and what is then asked.
+FORGOTTEN = "You get into the cellar"
+ASKED_AFTERWARDS = "What is the code for the cellar?"
+
+LOOK_INSIDE = "select text, mark, slow_since from episode_overview"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One question of the table: the mark of its episode, and what each arm answered."""
+
+    question: str
+    expected: str
+    mark: str | None
+    answers: Mapping[str, str]
+    context_tokens: Mapping[str, int]
+
+    def right(self, arm: str) -> bool:
+        """Whether an arm's answer holds the expected words."""
+        return self.expected.casefold() in self.answers[arm].casefold()
 
 
 def register(app: typer.Typer) -> None:
@@ -14,8 +63,175 @@ def register(app: typer.Typer) -> None:
 
 @command
 def demo(setting: Setting) -> None:
-    """Run the whole loop on a log of sixty messages.
+    """Add a week of messages, consolidate them, ask four ways, forget one; a second run goes on from there.
 
     Example: agent-memory demo
     """
-    raise NotImplementedError
+    path = Path(".demo") if setting.path == Path("memory") else setting.path
+    own = setting.agent is None and setting.user is None
+    setting = dataclasses.replace(setting, path=path, user="demo" if own else setting.user)
+    began = time.monotonic()
+    with setting.opened(make=True) as memory:
+        out = Steps(memory, quiet=setting.json)
+        out.add()
+        out.search("Who has the umbrella?")
+        out.consolidate()
+        out.ask()
+        out.forget()
+        out.end(time.monotonic() - began)
+    if setting.json:
+        print_json(out.done)
+
+
+class Steps:
+    """The demo, step by step; `done` collects what `--json` prints."""
+
+    def __init__(self, memory: MemoryManager, *, quiet: bool) -> None:
+        self.memory = memory
+        self.quiet = quiet
+        self.done: dict[str, Any] = {}
+
+    def tell(self, text: str) -> None:
+        """One line, unless JSON was asked for."""
+        if not self.quiet:
+            say(text)
+
+    def add(self) -> None:
+        """Stores the log, once."""
+        log = lines("log.jsonl")
+        there = len(self.memory.list())
+        began = time.monotonic()
+        if not there:
+            self.memory.add_many(log)
+        seconds = time.monotonic() - began
+        self.done["added"] = 0 if there else len(log)
+        if there:
+            self.tell(f"1  {there} episodes are there from an earlier run of {len(log)} messages.")
+        else:
+            self.tell(f"1  {len(log)} messages added, durably, in {seconds:.2f} s; they are found at once.")
+
+    def search(self, query: str) -> None:
+        """Shows one search."""
+        found = self.memory.search(query, k=3)
+        self.done["search"] = found
+        self.tell(f"2  search: {query}")
+        for one in found:
+            self.tell(f"     {one.score:5.2f}  {one.episode.text}")
+
+    def consolidate(self) -> None:
+        """Teaches the weights what is new, or rebuilds them after a forget."""
+        self.tell("3  consolidate: what the user said goes into an adapter, and is examined closed-book.")
+        again = "run the demo again and it goes on from there"
+        with stopping_between_steps(then=again) as check, Live(check) as live:
+            report = self.memory.consolidate(progress=live)
+        self.done["report"] = report
+        seconds = sum(report.seconds.values())
+        slow, version = len(report.slow), report.version_id
+        self.tell(
+            f"     {report.outcome}: {report.episodes} episodes, {report.items} study items, {seconds:.0f} s"
+            + (f"; {slow} episodes are slow in version {version}" if version else "")
+        )
+        for reason in (*report.reasons, *report.notes):
+            self.tell(f"     - {reason}")
+
+    def ask(self) -> None:
+        """Asks every question in four ways."""
+        questions = lines("questions.jsonl")
+        marks = self._marks()
+        rows = []
+        for number, one in enumerate(questions):
+            with busy(f"asking {number + 1} of {len(questions)}"):
+                rows.append(self._row(one, marks))
+        self.done["questions"] = rows
+        if self.quiet:
+            return
+        say("4  ask: by the bare model, by retrieval, by the weights alone, by both (lean).")
+        table(
+            ["question", "mark", *ARMS, "tokens: retrieval", "both"],
+            [
+                [
+                    row.question,
+                    row.mark,
+                    *(f"{'+' if row.right(arm) else '-'} {row.answers[arm]}" for arm in ARMS),
+                    row.context_tokens["retrieval"],
+                    row.context_tokens["both"],
+                ]
+                for row in rows
+            ],
+        )
+        self._sum_up(rows)
+
+    def forget(self) -> None:
+        """Forgets one message, if the first run has not, and asks again."""
+        found = [episode for episode in self.memory.list() if episode.text.startswith(FORGOTTEN)]
+        if found:
+            with busy("forgetting"):
+                receipt = self.memory.forget([episode.id for episode in found], reason="demo")
+            self.done["receipt"] = receipt
+            self.tell(
+                f"5  forget: '{found[0].text}' is gone from the record and the index; "
+                f"{len(receipt.versions_tainted)} versions had learnt it and are served no more."
+            )
+        else:
+            self.tell("5  forgotten by an earlier run, and not in the weights that were rebuilt since:")
+        answer = self.memory.ask(ASKED_AFTERWARDS)
+        self.done["afterwards"] = answer
+        self.tell(f"     {ASKED_AFTERWARDS} -> {answer.text} ({answer.version or 'bare base'})")
+
+    def end(self, seconds: float) -> None:
+        """Says where everything is, and what to try next."""
+        path, user = self.memory.database.path, self.memory.fixed.user_id if self.memory.fixed else None
+        self.done["path"] = path
+        self.tell(f"6  {seconds:.0f} s in all. The memory is in {path}; look inside:")
+        for line in (
+            f"agent-memory sql {LOOK_INSIDE!r} --path {path}",
+            f"agent-memory versions --path {path} --user {user}",
+            f"agent-memory chat --path {path} --user {user}",
+            "agent-memory demo    (again: the weights are rebuilt without what was forgotten)",
+        ):
+            self.tell(f"     {line}")
+
+    def _row(self, one: Mapping[str, Any], marks: Sequence[tuple[str, str]]) -> Row:
+        answers = {
+            arm: self.memory.ask(one["question"], retrieval=retrieval, adapter=adapter)  # type: ignore[arg-type]
+            for arm, (retrieval, adapter) in ARMS.items()
+        }
+        bare = answers["none"].prompt_tokens
+        mark = next((m for text, m in marks if one["about"] and text.startswith(one["about"])), None)
+        return Row(
+            one["question"],
+            one["answer"],
+            mark,
+            {arm: answer.text for arm, answer in answers.items()},
+            {arm: answer.prompt_tokens - bare for arm, answer in answers.items()},
+        )
+
+    def _marks(self) -> list[tuple[str, str]]:
+        """Text and mark of every episode, by the view that everybody can read."""
+        scope = self.memory.fixed
+        where = "user_id = :user" if scope and scope.user_id else "agent_id = :agent"
+        rows = self.memory.sql(
+            f"SELECT text, mark FROM episode_overview WHERE {where}",  # noqa: S608 - one of two constants
+            {"user": scope.user_id} if scope and scope.user_id else {"agent": scope and scope.agent_id},
+        )
+        return [(row["text"], row["mark"]) for row in rows]
+
+    def _sum_up(self, rows: Sequence[Row]) -> None:
+        right = ", ".join(f"{arm} {sum(row.right(arm) for row in rows)}" for arm in ARMS)
+        tokens = {arm: sum(row.context_tokens[arm] for row in rows) for arm in ("retrieval", "both")}
+        say(f"     right of {len(rows)}: {right}")
+        say(f"     context tokens: retrieval {tokens['retrieval']}, both {tokens['both']}")
+
+
+def lines(name: str) -> list[dict[str, Any]]:
+    """The entries of a file of `examples/data/`, which the wheel carries beside this module.
+
+    Raises:
+        InvalidInput: the package was installed without it.
+    """
+    here = Path(__file__)
+    for folder in (here.with_name("data"), here.parents[2] / "examples" / "data"):
+        if (folder / name).is_file():
+            text = (folder / name).read_text(encoding="utf-8")
+            return [json.loads(line) for line in text.splitlines()]
+    raise InvalidInput(f"the demo's {name} is missing from this installation: install the package again")
