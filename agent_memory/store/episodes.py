@@ -82,8 +82,9 @@ class EpisodeStore:
         if not drafts:
             return []
         found = self.embedded([one.text for one in drafts])
+        ids = sorted(new_id(now) for _ in drafts)  # made in one instant; in order, so that prompts keep it
         batch = [
-            (one, None if found is None else found[place], new_id(now)) for place, one in enumerate(drafts)
+            (one, None if found is None else found[place], ids[place]) for place, one in enumerate(drafts)
         ]
         with self.writing() as connection:
             namespace_id = self.own(connection, namespace, now=now)

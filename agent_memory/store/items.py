@@ -162,21 +162,6 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> dict
     return {"store_items": delete_by_pk(connection, t, pks)}
 
 
-def namespace_id(connection: Connection, namespace: Namespace) -> int | None:
-    """The key of the namespace; None where nothing was ever put into it."""
-    return connection.scalar(select(namespaces.c.id).where(namespaces.c.key == namespace.key))
-
-
-def own_namespace_id(connection: Connection, namespace: Namespace, *, now: datetime) -> int:
-    """The key of the namespace, made where it is missing."""
-    found = namespace_id(connection, namespace)
-    if found is not None:
-        return found
-    row = {"key": namespace.key, "user_id": namespace.user_id, "agent_id": namespace.agent_id}
-    made = insert(namespaces).values(**row, created_at=now).returning(namespaces.c.id)
-    return int(connection.execute(made).scalar_one())
-
-
 def episode_pk(connection: Connection, namespace: Namespace, episode_id: str) -> int | None:
     """The key of an episode; None where there is none by that id in the namespace."""
     query = select(episodes.c.pk).join(namespaces, namespaces.c.id == episodes.c.namespace_id)

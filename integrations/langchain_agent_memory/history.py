@@ -42,7 +42,7 @@ class AgentMemoryChatHistory(BaseChatMessageHistory):
         episodes = self._memory.list(filters={"session_id": self._scope.session_id}, **self._scope.owner)
         return [
             _KINDS[e.role](content=e.text, id=e.metadata.get("message_id") or e.id)
-            for e in sorted(episodes, key=lambda e: (e.created_at, e.id))
+            for e in reversed(episodes)
             if e.role in _KINDS
         ]
 

@@ -124,7 +124,7 @@ class AgentMemoryStore(BaseStore):
         results: list[Result] = []
         touched: list[rows.Item] = []
         with self._memory.database.read() as connection:
-            owner = rows.namespace_id(connection, self._namespace)
+            owner = self._memory.store.namespace_id(connection, self._namespace)
             for op in ops:
                 found: list[tuple[rows.Item, float | None]] = []
                 if isinstance(op, GetOp):
@@ -198,10 +198,9 @@ class AgentMemoryStore(BaseStore):
             return
         vectors = self._vectors(writes)
         episodes = self._episodes(writes) if self._scope_from is not None else {}
-        database = self._memory.database
-        with database.write() as connection:
-            now = database.now()
-            owner = rows.own_namespace_id(connection, self._namespace, now=now)
+        with self._memory.store.writing() as connection:
+            now = self._memory.database.now()
+            owner = self._memory.store.own(connection, self._namespace, now=now)
             rows.touch(connection, owner, touched, now=now)
             for n, op in enumerate(writes):
                 if op.value is None:
@@ -256,7 +255,7 @@ class AgentMemoryStore(BaseStore):
     def _episode(self, op: PutOp, whose: Namespace, text: str) -> str | None:
         """The id of the episode that says `text`, if there is one to say."""
         with self._memory.database.read() as connection:
-            item_owner = rows.namespace_id(connection, self._namespace)
+            item_owner = self._memory.store.namespace_id(connection, self._namespace)
             old = rows.episode_of(connection, item_owner, op.namespace, op.key) if item_owner else None
         if not text.strip():
             with suppress(NotFound):  # it was forgotten meanwhile, which is what is wanted

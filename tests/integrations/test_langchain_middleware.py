@@ -58,8 +58,7 @@ def say(text: str, **message: Any) -> dict[str, Any]:
 
 
 def told(memory: MemoryManager, user: str = "alice") -> list[tuple[str, str, str]]:
-    episodes = sorted(memory.list(user_id=user), key=lambda e: (e.created_at, e.id))
-    return [(e.role, e.source, e.text) for e in episodes]
+    return [(e.role, e.source, e.text) for e in reversed(memory.list(user_id=user))]
 
 
 def thread(name: str) -> dict[str, Any]:
