@@ -79,6 +79,14 @@ def test_a_question_without_a_name_has_no_unknown_twin() -> None:
     )
 
 
+def test_a_subject_in_lower_case_is_what_all_questions_share() -> None:
+    asked = ["When can I visit the garden center?", "When does the Garden Center open?"]
+    text = "You can go to the garden center from 9 am."
+    assert questions.common_subject(asked, text) == ("garden center",)
+    assert questions.common_subject(asked[:1], text) == ()
+    assert questions.frame(asked[1], ("garden center",)) == "When does the {0} open?"
+
+
 def test_wrappings_are_recognised() -> None:
     wrapped = [template.format(question="Where is Ada?") for template in questions.EXAM_TEMPLATES]
     assert all(map(questions.is_wrapped, wrapped))

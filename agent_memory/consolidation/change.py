@@ -87,7 +87,10 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]
                 i.superseded_by.is_(None),
             ),
         )
-    asked = [item for item in found if all(name in new.text for name in asked_about(item.question, old.text))]
+    text = new.text.lower()
+    asked = [
+        item for item in found if all(name.lower() in text for name in asked_about(item.question, old.text))
+    ]
     prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
     fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
     said = work.asker.answers([ids for _, ids in fitting])

@@ -19,7 +19,14 @@ from sqlalchemy import Connection, and_, update
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
-from agent_memory.consolidation.questions import EXAM_TEMPLATES, asked_about, borrowed, is_wrapped, normalise
+from agent_memory.consolidation.questions import (
+    EXAM_TEMPLATES,
+    asked_about,
+    borrowed,
+    common_subject,
+    is_wrapped,
+    normalise,
+)
 from agent_memory.consolidation.study import Answered, View, row, views_of
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.store import tables
@@ -89,8 +96,10 @@ def _groups(work: Work, *, config: StudyConfig) -> dict[int, list[Group]]:
             gathered[item.episode_pk, item.answer_group].append(item)
     result: dict[int, list[Group]] = defaultdict(list)
     for (pk, number), members in gathered.items():
-        about = Counter(asked_about(item.question, episodes[pk].text) for item in members)
-        result[pk].append(Group(number, members, about.most_common(1)[0][0], []))
+        text = episodes[pk].text
+        about = Counter(asked_about(item.question, text) for item in members).most_common(1)[0][0]
+        about = about or common_subject([item.question for item in members], text)
+        result[pk].append(Group(number, members, about, []))
     flat = [group for groups in result.values() for group in groups]
     lent = borrowed(
         [(g.about, [i.question for i in g.items]) for g in flat], most=2 * config.transfer, seed=work.seed

@@ -99,17 +99,19 @@ class OwnWriter:
     def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
         """The questions about each episode, without repetitions."""
         written: list[list[str]] = [[] for _ in episodes]
-        for sample in range(self._config.samples):
-            for questions, text in zip(
-                written, self._converse(episodes, seed=seed + sample, greedy=sample == 0), strict=True
-            ):
-                questions += parse(text)
+        greedy = self._converse(episodes, seed=seed, temperature=0.0)
+        again = [episode for episode in episodes for _ in range(self._config.samples - 1)]
+        sampled = self._converse(again, seed=seed, temperature=self._config.temperature)
+        for place, text in enumerate(greedy):
+            written[place] += parse(text)
+        for place, text in enumerate(sampled):
+            written[place // (self._config.samples - 1)] += parse(text)
         return [unique(questions)[: self._config.max_questions] for questions in written]
 
-    def _converse(self, episodes: Sequence[Episode], *, seed: int, greedy: bool) -> list[str]:
-        """All that one conversation per episode wrote."""
+    def _converse(self, episodes: Sequence[Episode], *, seed: int, temperature: float) -> list[str]:
+        """All that one conversation about each episode wrote; an episode may be there more than once."""
         talks: list[list[dict[str, str]]] = [[] for _ in episodes]
-        for turn in range(self._config.rounds):
+        for turn in range(self._config.rounds if episodes else 0):
             for talk in talks:
                 talk.append({"role": "user", "content": self._requests[min(turn, 1)]})
             prompts = [
@@ -120,7 +122,7 @@ class OwnWriter:
                 said = self._model.generate(
                     prompts,
                     max_new_tokens=self._config.max_question_tokens,
-                    temperature=0.0 if greedy else self._config.temperature,
+                    temperature=temperature,
                     seed=seed * self._config.rounds + turn,
                 )
             for talk, ids in zip(talks, said, strict=True):
@@ -229,19 +231,43 @@ def _bare(word: str) -> str:
 
 def asked_about(question: str, episode_text: str) -> tuple[str, ...]:
     """The names of a question that the episode holds too, sorted: what the question is asked from."""
-    return tuple(sorted(name for name in names(question) if name in episode_text))
+    text = episode_text.lower()
+    return tuple(sorted(name for name in names(question) if name.lower() in text))
+
+
+def common_subject(questions: Sequence[str], episode_text: str) -> tuple[str, ...]:
+    """What questions without names ask about: the longest run of words of the episode that all of them hold.
+
+    For subjects in lower case: "When can I visit the garden center?" and "When does the garden center open?"
+    have `garden center` in common. One question alone cannot tell its subject from its other words.
+    """
+    held = [set(_WORD.findall(question.lower())) - _ORDINARY for question in questions]
+    if len(held) < 2 or not (shared := set.intersection(*held)):
+        return ()
+    runs: list[list[str]] = [[]]
+    for word in _WORD.findall(episode_text.lower()):
+        if word in shared:
+            runs[-1].append(word)
+        elif runs[-1]:
+            runs.append([])
+    best = " ".join(max(runs, key=len))
+    return (best,) if best and all(best in question.lower() for question in questions) else ()
 
 
 def frame(question: str, about: Sequence[str]) -> str | None:
     """The question with slots `{0}`, `{1}` for its names; None where a name is missing or it has braces."""
     if not about or "{" in question or "}" in question:
         return None
-    places = sorted(about, key=question.find)
-    for slot, name in enumerate(places):
-        if name not in question:
+    for slot, name in enumerate(_in_order(about, question)):
+        question, found = re.subn(re.escape(name), f"{{{slot}}}", question, flags=re.IGNORECASE)
+        if not found:
             return None
-        question = question.replace(name, f"{{{slot}}}")
     return question
+
+
+def _in_order(about: Sequence[str], question: str) -> list[str]:
+    """The names in the order in which the question names them."""
+    return sorted(about, key=lambda name: question.lower().find(name.lower()))
 
 
 def borrowed(
@@ -270,7 +296,7 @@ def borrowed(
     for place, ((about, questions), frames) in enumerate(zip(groups, framed, strict=True)):
         others = sorted(set().union(*(members[relation[f]] for f in frames)) - set(frames)) if frames else []
         random.Random(f"{seed}:{place}").shuffle(others)
-        ordered = sorted(about, key=questions[0].find) if questions else []
+        ordered = _in_order(about, questions[0]) if questions else []
         filled = [f.format(*ordered) for f in others if f.count("{") == len(ordered)]
         result.append(filled[:most])
     return result

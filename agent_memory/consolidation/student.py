@@ -19,6 +19,7 @@ from agent_memory.consolidation.loss import chunked
 from agent_memory.consolidation.plan import Step
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.errors import RunFailed
+from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.local import HEAD_CHUNK, LocalModel
 from agent_memory.models.packing import Batch, Span
 from agent_memory.models.worn import Draft
@@ -85,7 +86,7 @@ class Student:
         rate = self._config.learning_rate * schedule(step.progress, warm_up=self._config.warm_up)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with self._model.wearing(self.draft, training=True):
+        with self._model.wearing(self.draft, training=True), fast_float32():
             outcome = self._gradients(step)
             norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self._config.max_gradient)
             if not math.isfinite(float(norm)):

@@ -257,6 +257,6 @@ def groups(answered: Sequence[Answered], text: str) -> list[list[Answered]]:
 
 def is_reversed(question: str, answer: str, text: str) -> bool:
     """Whether a question asks back: what it is answered with stands before what it asks from."""
-    places = [text.find(name) for name in asked_about(question, text)]
+    places = [text.lower().find(name.lower()) for name in asked_about(question, text)]
     at = text.lower().find(answer.strip(" .").lower())
     return at >= 0 and bool(places) and at < min(places)

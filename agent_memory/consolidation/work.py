@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STAGES = ("select", "write", "answer", "complete", "change", "distill", "examine")
 
 #: Episodes whose questions are written, answered or completed together, in one transaction.
-CHUNK = 8
+CHUNK = 16
 
 #: Called with a stage's name, how much is done and how much there is.
 Progress = Callable[[str, int, int], None]
