@@ -117,14 +117,14 @@ def forget(
     )
 
 
+_LOOK = select(  # built once: every write runs it
+    exists().where(episodes.c.expires_at <= bindparam("now")), exists().where(erasures.c.erased_at.is_(None))
+)
+
+
 def expire(connection: Connection, parts: Iterable[Part], *, now: datetime) -> bool:
     """Erases what has expired, in any namespace; returns whether erasures are pending (those included)."""
-    looked = connection.execute(
-        select(
-            exists().where(episodes.c.expires_at <= now),
-            exists().where(erasures.c.erased_at.is_(None)),
-        )
-    ).one()
+    looked = connection.execute(_LOOK, {"now": now}).one()
     if looked[0]:
         query = select(episodes.c.namespace_id, episodes.c.pk, episodes.c.id).where(
             episodes.c.expires_at <= now

@@ -22,7 +22,7 @@ import re
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent_memory.config import SearchConfig
+from agent_memory.store.bulk import insert_rows
 from agent_memory.store.tables import episodes, lexical_lengths, lexical_statistics, postings
 
 Keys = NDArray[np.int64]  # (N,)
@@ -86,31 +87,38 @@ def _stem(word: str) -> str:
 # ---------------------------------------------------------------------- writing
 
 
-def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, str]]) -> None:
+def add(
+    connection: Connection,
+    namespace_id: int,
+    rows: Sequence[tuple[int, str]],
+    *,
+    times: Mapping[int, datetime] | None = None,
+) -> None:
     """Makes episodes findable by their words, inside the caller's transaction.
 
     Args:
         connection: of the transaction that added the episodes, whose rows are there already.
         namespace_id: their owner.
         rows: key and text of each episode; an episode that is indexed already must be removed first.
+        times: when each occurred; read where it is not passed.
     """
     if not rows:
         return
-    times = _times(connection, [pk for pk, _ in rows])
-    found: list[dict[str, Any]] = []
-    lengths: list[dict[str, Any]] = []
+    if times is None:
+        times = _times(connection, [pk for pk, _ in rows])
+    found: list[tuple[int, str, int, int, int]] = []
+    lengths: list[tuple[int, int, int, str]] = []
     for pk, text in rows:
         counted = Counter(terms(text))
         counted.update(date_terms(times[pk]) if pk in times else ())
         length = counted.total()
-        owner = {"namespace_id": namespace_id, "episode_pk": pk}
-        lengths.append({**owner, "length": length, "terms": " ".join(counted)})
-        found += [{**owner, "term": term, "frequency": frequency, "length": length}
-                  for term, frequency in counted.items()]  # fmt: skip
-    connection.execute(insert(lexical_lengths), lengths)
-    if found:
-        connection.execute(insert(postings), found)
-    _count(connection, namespace_id, episodes=len(rows), terms=sum(row["length"] for row in lengths))
+        lengths.append((namespace_id, pk, length, " ".join(counted)))
+        found += [(namespace_id, term, pk, frequency, length) for term, frequency in counted.items()]
+    insert_rows(connection, lexical_lengths, ("namespace_id", "episode_pk", "length", "terms"), lengths)
+    insert_rows(
+        connection, postings, ("namespace_id", "term", "episode_pk", "frequency", "length"), found
+    )
+    _count(connection, namespace_id, episodes=len(rows), terms=sum(row[2] for row in lengths))
 
 
 def remove(connection: Connection, episode_pks: Sequence[int]) -> int:
@@ -162,21 +170,30 @@ def chunks(pks: Sequence[int]) -> Iterator[list[int]]:
 def _times(connection: Connection, pks: Sequence[int]) -> dict[int, datetime]:
     times: dict[int, datetime] = {}
     for chunk in chunks(pks):
-        statement = select(episodes.c.pk, episodes.c.occurred_at).where(episodes.c.pk.in_(chunk))
-        times.update((row.pk, row.occurred_at) for row in connection.execute(statement))
+        times.update((row.pk, row.occurred_at) for row in connection.execute(_TIMES, {"pks": chunk}))
     return times
 
 
-def _count(connection: Connection, namespace_id: int, **change: int) -> None:
+def _count(connection: Connection, namespace_id: int, *, episodes: int, terms: int) -> None:
     """Adds to the statistics; writers are alone, so nothing comes between the two statements."""
-    table = lexical_statistics
-    changed = connection.execute(
-        update(table)
-        .where(table.c.namespace_id == namespace_id)
-        .values({name: table.c[name] + by for name, by in change.items()})
+    change = {"owner": namespace_id, "more_episodes": episodes, "more_terms": terms}
+    if not connection.execute(_COUNT, change).rowcount:
+        first = {"namespace_id": namespace_id, "episodes": episodes, "terms": terms}
+        connection.execute(insert(lexical_statistics), first)
+
+
+# Built once: to build a statement takes longer than to run it.
+_TIMES = select(episodes.c.pk, episodes.c.occurred_at).where(
+    episodes.c.pk.in_(bindparam("pks", expanding=True))
+)
+_COUNT = (
+    update(lexical_statistics)
+    .where(lexical_statistics.c.namespace_id == bindparam("owner"))
+    .values(
+        episodes=lexical_statistics.c.episodes + bindparam("more_episodes"),
+        terms=lexical_statistics.c.terms + bindparam("more_terms"),
     )
-    if not changed.rowcount:
-        connection.execute(insert(table).values(namespace_id=namespace_id, **change))
+)
 
 
 # ---------------------------------------------------------------------- reading

@@ -14,7 +14,19 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from agent_memory.store import lexical, vectors
 from agent_memory.store.checks import Draft
@@ -37,6 +49,28 @@ def new_id(now: datetime) -> str:
     return str(UUID(int=value & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
+# Statements that every add runs are built once: to build one takes longer than to run it.
+_ALIVE = and_(
+    episodes.c.namespace_id == bindparam("owner"),
+    or_(episodes.c.expires_at.is_(None), episodes.c.expires_at > bindparam("now")),
+)
+_WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
+_BY_KEY = select(episodes).where(_ALIVE, episodes.c.idempotency_key.in_(_WANTED))
+_BY_CONTENT = select(episodes).where(_ALIVE, episodes.c.content_hash.in_(_WANTED))
+_GROW = (
+    update(counters)
+    .where(counters.c.name == "episodes")
+    .values(value=counters.c.value + bindparam("by"))
+    .returning(counters.c.value)
+)
+_LAST_POSITIONS = (
+    select(episodes.c.session_id, func.max(episodes.c.position))
+    .where(episodes.c.namespace_id == bindparam("owner"), episodes.c.session_id.in_(_WANTED))
+    .group_by(episodes.c.session_id)
+)
+_INSERT = insert(episodes)
+
+
 class Known:
     """What a batch may repeat: keys and contents that are in the namespace, or earlier in the batch."""
 
@@ -52,13 +86,12 @@ class Known:
         self._window = timedelta(seconds=window)
         self._keys: dict[str, Any] = {}
         self._contents: dict[str, list[tuple[datetime, Any]]] = {}
-        own = live(namespace_id, now)
         keys = [one.idempotency_key for one in drafts if one.idempotency_key is not None]
         for chunk in pieces(keys):
-            for row in connection.execute(select(episodes).where(own, episodes.c.idempotency_key.in_(chunk))):
+            for row in connection.execute(_BY_KEY, {"owner": namespace_id, "now": now, "wanted": chunk}):
                 self._keys[row.idempotency_key] = row
         for chunk in pieces([one.content_hash for one in drafts] if window else []):
-            for row in connection.execute(select(episodes).where(own, episodes.c.content_hash.in_(chunk))):
+            for row in connection.execute(_BY_CONTENT, {"owner": namespace_id, "now": now, "wanted": chunk}):
                 self._contents.setdefault(row.content_hash, []).append((row.occurred_at, row))
 
     def recall(self, one: Draft) -> Any:
@@ -84,11 +117,10 @@ def insert_all(
     fresh: Sequence[tuple[Draft, Episode, NDArray[np.float32] | None]],
 ) -> None:
     """Episodes, postings, vectors and outbox rows, by a few statements for all of them."""
-    grow = update(counters).where(counters.c.name == "episodes").values(value=counters.c.value + len(fresh))
-    last = connection.execute(grow.returning(counters.c.value)).scalar_one()
+    last = connection.execute(_GROW, {"by": len(fresh)}).scalar_one()
     pks = range(last - len(fresh) + 1, last + 1)
     positions = _positions(connection, namespace_id, [one.session_id for one, _, _ in fresh])
-    connection.execute(insert(episodes), [
+    connection.execute(_INSERT, [
         {"pk": pk, "id": episode.id, "namespace_id": namespace_id, "text": one.text, "role": one.role,
          "session_id": one.session_id, "position": position, "source": one.source, "trust": one.trust,
          "occurred_at": one.occurred_at, "created_at": episode.created_at, "expires_at": one.expires_at,
@@ -97,21 +129,21 @@ def insert_all(
         for pk, position, (one, episode, _) in zip(pks, positions, fresh, strict=True)
     ])  # fmt: skip
     lexical.add(
-        connection, namespace_id, [(pk, one.text) for pk, (one, _, _) in zip(pks, fresh, strict=True)]
+        connection,
+        namespace_id,
+        [(pk, one.text) for pk, (one, _, _) in zip(pks, fresh, strict=True)],
+        times={pk: one.occurred_at for pk, (one, _, _) in zip(pks, fresh, strict=True)},
     )
-    vectors.add(
-        connection, namespace_id, [(pk, 1, vector) for pk, (_, _, vector) in zip(pks, fresh, strict=True)]
-    )
+    rows = [(pk, 1, vector) for pk, (_, _, vector) in zip(pks, fresh, strict=True)]
+    vectors.add(connection, namespace_id, rows, fresh=True)
 
 
 def _positions(connection: Connection, namespace_id: int, sessions: Sequence[str | None]) -> list[int | None]:
     """The place of each new episode in its session."""
     following: dict[str, int] = {}
     for chunk in pieces(sorted({session for session in sessions if session is not None})):
-        query = select(episodes.c.session_id, func.max(episodes.c.position)).where(
-            episodes.c.namespace_id == namespace_id, episodes.c.session_id.in_(chunk)
-        )
-        following |= {row[0]: row[1] + 1 for row in connection.execute(query.group_by(episodes.c.session_id))}
+        rows = connection.execute(_LAST_POSITIONS, {"owner": namespace_id, "wanted": chunk})
+        following |= {row[0]: row[1] + 1 for row in rows}
     positions: list[int | None] = []
     for session in sessions:
         if session is None:

@@ -35,6 +35,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from agent_memory.errors import EmbeddingError
 from agent_memory.store import generations
+from agent_memory.store.bulk import insert_rows
 from agent_memory.store.database import Database
 from agent_memory.store.lexical import Keys, Scores, chunks, fetched
 from agent_memory.store.tables import episodes, index_outbox, vectors
@@ -57,7 +58,13 @@ _REACHED = 0.99  # share of them that it must get; a whole graph of 1,500 gave a
 # ---------------------------------------------------------------------- rows
 
 
-def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, int, Vector | None]]) -> None:
+def add(
+    connection: Connection,
+    namespace_id: int,
+    rows: Sequence[tuple[int, int, Vector | None]],
+    *,
+    fresh: bool = False,
+) -> None:
     """Stores the vectors of episodes, or that they are pending, inside the caller's transaction.
 
     Args:
@@ -65,6 +72,7 @@ def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, int
         namespace_id: their owner.
         rows: key, revision and vector of each episode (any length; kept at length one), None while it could
             not be made.
+        fresh: none of the episodes has a row yet, which saves looking.
 
     Raises:
         EmbeddingError: a vector is not a finite row of numbers.
@@ -73,20 +81,23 @@ def add(connection: Connection, namespace_id: int, rows: Sequence[tuple[int, int
         return
     pks = [pk for pk, _, _ in rows]
     known: set[int] = set()
-    for chunk in chunks(pks):
-        statement = select(vectors.c.episode_pk).where(_these(namespace_id, chunk))
-        known.update(connection.execute(statement).scalars())
-    values = [{"episode_pk": pk, "namespace_id": namespace_id, "revision": revision, **_packed(vector)}
-              for pk, revision, vector in rows]  # fmt: skip
-    new = [row for row in values if row["episode_pk"] not in known]
-    if new:
-        connection.execute(insert(vectors), new)
+    for chunk in () if fresh else chunks(pks):
+        known.update(connection.execute(_KNOWN, {"owner": namespace_id, "pks": chunk}).scalars())
+    new = [(namespace_id, pk, revision, *_packed(vector).values())
+           for pk, revision, vector in rows if pk not in known]  # fmt: skip
+    insert_rows(connection, vectors, ("namespace_id", "episode_pk", "revision", "dimension", "vector"), new)
     if known:
-        _replace(connection, namespace_id, [row for row in values if row["episode_pk"] in known])
+        _replace(connection, namespace_id, [{"episode_pk": pk, "revision": revision, **_packed(vector)}
+                                            for pk, revision, vector in rows if pk in known])  # fmt: skip
     waiting = [{"namespace_id": namespace_id, "episode_pk": pk, "revision": revision, "op": "embed"}
                for pk, revision, vector in rows if vector is None]  # fmt: skip
     if waiting:
         connection.execute(insert(index_outbox), waiting)
+
+
+_KNOWN = select(vectors.c.episode_pk).where(  # built once: to build a statement takes longer than to run it
+    vectors.c.namespace_id == bindparam("owner"), vectors.c.episode_pk.in_(bindparam("pks", expanding=True))
+)
 
 
 def _replace(connection: Connection, namespace_id: int, rows: Sequence[dict[str, Any]]) -> None:
