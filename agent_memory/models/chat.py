@@ -5,7 +5,8 @@ What a template lacks is made up here and named, so that a report can say it:
 - no system role (the template raises, or leaves the text out): the system text opens the first user message;
 - no template: `User:` and `Assistant:` lines, and the answer ends where its line ends.
 
-Thinking is switched off where the template knows the switch.
+Thinking is switched off where the template knows the switch. What a conversation says can never be read as
+the model's control tokens (`control.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from agent_memory.errors import ModelError
+from agent_memory.models.control import THINKING, control_pattern, disarmed
 from agent_memory.prompt import fold_system
 
 NO_TEMPLATE = "the model has no chat template: plain User/Assistant lines are used"
@@ -31,6 +33,8 @@ class ChatFormat:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._control = control_pattern(tokenizer)
+        self._control_of_assistant = control_pattern(tokenizer, spare=THINKING)
         self._plain = not tokenizer.chat_template
         self._fold = False
         self.notes: tuple[str, ...] = (NO_TEMPLATE,) if self._plain else ()
@@ -53,7 +57,8 @@ class ChatFormat:
         """
         if tools and not self.takes_tools:
             raise ModelError("the model's chat template knows no tools: it was not taught to call them")
-        turns = [{name: m[name] for name in _KEYS if name in m} for m in messages]
+        turns = [self._harmless({name: m[name] for name in _KEYS if name in m}) for m in messages]
+        tools = disarmed(tools, self._control)
         if self._plain:
             return [int(i) for i in self._tokenizer(plain_text(turns))["input_ids"]]
         try:
@@ -72,6 +77,16 @@ class ChatFormat:
             pieces = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
             ends.update(i for i, piece in enumerate(pieces) if "\n" in piece)
         return frozenset(ends)
+
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of a text as it stands in a conversation, none of them a control token."""
+        plain = disarmed(text, self._control)
+        return [int(i) for i in self._tokenizer(plain, add_special_tokens=False)["input_ids"]]
+
+    def _harmless(self, turn: dict[str, Any]) -> dict[str, Any]:
+        """The turn as it may be shown to the template."""
+        own = turn.get("role") == "assistant"
+        return dict(disarmed(turn, self._control_of_assistant if own else self._control))
 
     def _keeps_system(self) -> bool:
         """Whether the template takes a system message and shows its text."""

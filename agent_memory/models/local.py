@@ -110,8 +110,8 @@ class LocalModel:
         return self._chat.takes_tools
 
     def token_ids(self, text: str) -> list[int]:
-        """The tokens of plain text, without any special token."""
-        return [int(i) for i in self._tokenizer(text, add_special_tokens=False)["input_ids"]]
+        """The tokens of a text as it stands in a prompt; never a special token, whatever the text holds."""
+        return self._chat.text_ids(text)
 
     def text(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of answer ids, outer white space stripped; special tokens only where `special`."""
