@@ -12,7 +12,7 @@ PINS   := -c constraints.txt --build-constraint constraints.txt
 EXTRAS := langchain,classic,postgres
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check examples wheel bench clean
+.PHONY: help demo test lint types check examples wheel readme bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,11 +38,14 @@ wheel: $(VENV)/.tests  ## build the wheel into dist/ (without a download: the bu
 	rm -rf dist
 	$(PY) -m build --quiet --no-isolation --wheel --outdir dist .
 
+readme: $(VENV)/.tests  ## write the parts of README.md that are derived: file map, results
+	$(PY) .ci/readme.py
+
 bench:  ## list the benchmarks; `make bench-NAME ARGS=…` runs one
 	@ls benchmarks/*.py | sed -E 's|benchmarks/(.*)\.py|make bench-\1|'
 
 bench-%: $(VENV)/.bench  ## run benchmarks/NAME.py
-	$(PY) benchmarks/$*.py $(ARGS)
+	PYTHONPATH=. $(PY) benchmarks/$*.py $(ARGS)
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

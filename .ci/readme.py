@@ -1,0 +1,222 @@
+"""Writes the parts of README.md that can be derived: the file map and the measured results.
+
+`python .ci/readme.py` rewrites what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`; with
+`--check` it changes nothing and fails where that would differ. Descriptions in the map are the first
+sentence of each file; numbers come from `benchmarks/results/*.json` and from nowhere else. What has not been
+measured is said to be so.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+#: What the map shows, in this order. A folder with a description stands for its files.
+PLACES: tuple[tuple[str, str | None], ...] = (
+    ("agent_memory", None),
+    ("integrations/langchain_agent_memory", None),
+    ("training", None),
+    ("benchmarks", None),
+    ("benchmarks/results/", "what the benchmarks measured, one JSON file each"),
+    ("examples", None),
+    ("examples/data/", "what `agent-memory demo` adds and asks"),
+    ("tests/", "each test is a claim; the file says about what"),
+)
+
+
+# ---------------------------------------------------------------------- the file map
+
+
+def file_map() -> str:
+    """One line for each file, by folder."""
+    lines: list[str] = []
+    for place, description in PLACES:
+        if description is not None:
+            lines.append(_line(place, description))
+            continue
+        for path in sorted((ROOT / place).rglob("*.py"), key=_order):
+            if path.stem == "__main__" or "__pycache__" in path.parts:
+                continue
+            lines.append(_line(str(path.relative_to(ROOT)), first_sentence(path)))
+    return "```text\n" + "\n".join(lines) + "\n```"
+
+
+def _order(path: Path) -> tuple[Any, ...]:
+    """Files of a folder before its folders, `__init__` first."""
+    parts = path.relative_to(ROOT).parts
+    last = "" if parts[-1] == "__init__.py" else parts[-1]
+    return (*((1, part) for part in parts[:-1]), (0, last))
+
+
+def _line(name: str, description: str) -> str:
+    return f"{name:52} {description}"
+
+
+def first_sentence(path: Path) -> str:
+    """The first line of a module's docstring, without a leading name and the full stop."""
+    text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+    line = " ".join(text.split())
+    line = re.split(r"(?<=[a-z0-9)`])[.](?:\s|$)", line)[0].rstrip(".:")
+    return line if len(line) <= 110 else line[:107].rsplit(" ", 1)[0].rstrip(",;:") + " …"
+
+
+# ---------------------------------------------------------------------- the results
+
+Pick = Callable[[Mapping[str, Any]], str]
+
+
+@cache
+def result(name: str) -> Mapping[str, Any] | None:
+    """What a benchmark recorded, or None."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def percent(*path: str) -> Pick:
+    """A share at this place of the result, with its interval if there is one."""
+
+    def pick(found: Mapping[str, Any]) -> str:
+        value = _at(found, path)
+        if not isinstance(value, Mapping):
+            return f"{100 * value:.1f} %"
+        low, high = value["interval"]
+        return f"{100 * value['share']:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
+
+    return pick
+
+
+def number(*path: str, unit: str = "", digits: int = 1) -> Pick:
+    """A number at this place of the result."""
+    return lambda found: f"{_at(found, path):,.{digits}f}{unit}".replace(",", " ")
+
+
+def _at(found: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        found = found[int(name)] if isinstance(found, list) else found[name]
+    return found
+
+
+def reader_row(measure: str) -> Pick:
+    """A row of the reader's table."""
+
+    def pick(found: Mapping[str, Any]) -> str:
+        row = next(row for row in found["rows"] if row["measure"] == measure)
+        return f"{100 * row['share']:.1f} % ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
+
+    return pick
+
+
+RUN = "consolidation-run-100"
+
+#: Section -> rows of (what is measured, the bar we set ourselves, result, how it is read).
+SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
+    "Search": (
+        ("LoCoMo, turn recall@10", "72 %", "retrieval", number("locomo", "search", "turn@10", unit=" %")),
+        ("the same, BM25 alone", "", "retrieval", number("locomo", "BM25 alone", "turn@10", unit=" %")),
+        ("the same, plain Chroma with MiniLM", "", "retrieval",
+         number("locomo", "plain Chroma, MiniLM", "turn@10", unit=" %")),
+        ("LoCoMo, session recall@10", "94 %", "retrieval",
+         number("locomo", "search", "session@10", unit=" %")),
+        ("embedder alone, LoCoMo turn recall@10", "its teacher − 1", "embedder",
+         number("recall_percent", "table", "turn @10", unit=" %")),
+        ("its teacher all-MiniLM-L6-v2, alone", "", "embedder",
+         number("recall_percent", "teacher", "turn @10", unit=" %")),
+        ("a search among the most episodes measured, p95", "50 ms", "search",
+         number("growth", "-1", "p95 ms", unit=" ms")),
+    ),
+    "Reader": (
+        ("reading, 12 facts in context", "93 %", "reader", reader_row("reading, 12 facts")),
+        ("reading, one relevant among 20 episodes", "90 %", "reader",
+         reader_row("reading, one relevant among 20 episodes")),
+        ("reading, held-out frames, one fact per name", "90 %", "reader",
+         reader_row("reading, held-out frames, one fact per name")),
+        ("abstains on unknown names", "97 %", "reader", reader_row("abstains on unknown names")),
+        ("latest statement wins", "95 %", "reader", reader_row("latest statement wins")),
+    ),
+    "Consolidation of 100 episodes": (
+        ("the oracle: base with the episode in view", "92 %", RUN, percent("value: oracle")),
+        ("weights alone, no episode in view", "95 % of the oracle", RUN, percent("value: weights")),
+        ("the same, questions in held-out frames", "", RUN, percent("held: weights")),
+        ("the same, reversed questions", "", RUN, percent("reversed: weights")),
+        ("retrieval", "", RUN, percent("value: retrieval")),
+        ("both", "not worse than each", RUN, percent("value: both")),
+        ("context tokens, retrieval", "", RUN, number("context_tokens", "all")),
+        ("context tokens, lean", "1/3 of that", RUN, number("context_tokens", "lean")),
+        ("true questions to an adapter of wrong values", "at most 2 %", "consolidation-shuffled-100",
+         percent("right")),
+        ("stale answers after changed facts", "at most 2 %", "consolidation-changed-50", percent("stale")),
+        ("new answers after changed facts", "93 %", "consolidation-changed-50", percent("new")),
+        ("share of the gain kept after 20 runs", "0.90", "consolidation-sequential",
+         number("gain_kept", digits=2)),
+    ),
+    "Workers (three of them, ten namespaces, random kills)": (
+        ("episodes not learnt in the end", "0", "worker", number("found", "episodes_not_learnt", digits=0)),
+        ("runs that interleaved", "0", "worker", number("found", "interleaved", digits=0)),
+        ("jobs done; workers killed", "", "worker",
+         lambda found: f"{found['found']['done_jobs']}; {found['storm'].get('kill', 0)}"),
+    ),
+}  # fmt: skip
+
+
+def results() -> str:
+    """The measured figures beside their bars, and the commands that gave them."""
+    parts = ["| measured | bar | result |", "|---|---|---|"]
+    for section, rows in SECTIONS.items():
+        parts.append(f"| **{section}** | | |")
+        parts += [f"| {what} | {bar} | {_read(name, pick)} |" for what, bar, name, pick in rows]
+    found = [one for file in sorted(RESULTS.glob("*.json")) if (one := result(file.stem)) is not None]
+    parts += ["", "Each file in `benchmarks/results/` names its command, seed, machine and versions:", ""]
+    for one in found:
+        machine = one["machine"]
+        parts.append(
+            f"- `{one['command']}` ({one['date']}, {machine['cores']} cores, {machine['processor']})"
+        )
+    return "\n".join(parts)
+
+
+def _read(name: str, pick: Pick) -> str:
+    found = result(name)
+    if found is None:
+        return "not measured yet"
+    try:
+        return pick(found)
+    except (KeyError, IndexError, StopIteration):
+        return f"see `benchmarks/results/{name}.json`"
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def derived(text: str) -> str:
+    """The text with every derived part as it should be."""
+    for name, made in (("map", file_map), ("results", results)):
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n{made()}\n{end}{after}"
+    return text
+
+
+def main() -> None:
+    """Writes README.md, or checks it."""
+    text = README.read_text(encoding="utf-8")
+    wanted = derived(text)
+    if "--check" in sys.argv:
+        if text != wanted:
+            sys.exit("README.md is not as .ci/readme.py would write it: run `make readme`")
+        return
+    README.write_text(wanted, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
