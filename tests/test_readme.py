@@ -36,7 +36,7 @@ def test_the_programs_and_the_queries_run_as_they_stand(
     programs, (queries,) = blocks("python"), blocks("sql")
     assert len(programs) == 2
     for program in programs:
-        exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - the block is the test
+        exec(compile(program, "README.md", "exec"), {})
     assert "Oksana lives in Salamanca." in MemoryManager.open("memory", user_id="ada").list()[0].text
     assert "The code for the cellar is 8306." in capsys.readouterr().out
     statements = [one for one in queries.split(";") if one.strip()]
