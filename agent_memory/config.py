@@ -185,8 +185,7 @@ class PromptConfig(Section):
 
 
 class SearchConfig(Section):
-    """How episodes are found and ranked; chosen on LoCoMo, leaving one conversation out, see
-    `benchmarks/retrieval.py`."""
+    """How episodes are found and ranked; weights were chosen on LoCoMo (`benchmarks/retrieval.py`)."""
 
     candidates: int = Field(default=200, ge=10, le=5000)
     """Best episodes taken from the words and from the vectors each; a larger `k` raises it."""
@@ -198,6 +197,8 @@ class SearchConfig(Section):
     """What is left of that share with each step further."""
     neighbour_reach: int = Field(default=3, ge=0, le=10)
     """Furthest step; 0 turns neighbours off."""
+    neighbour_givers: int = Field(default=60, ge=1)
+    """Found messages, the best, that give a share; more changed no recall by more than 0.3 points."""
     recency_weight: float = Field(default=0.0, ge=0)
     """Points for an episode of now, in standard deviations of the scores; 0: time does not count, which is
     best where questions reach back over the whole history."""

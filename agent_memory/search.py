@@ -166,8 +166,8 @@ class _Fusion:
             found = np.concatenate((found, self.meaning.top(n, among=self.allowed)))
         self.candidates = np.unique(found)
         self._score(self.candidates)
-        own = self.own[np.searchsorted(self.pks, self.candidates)]
-        self.pairs = self._neighbours(self.candidates[own > 0])
+        best = np.argsort(-self.own, kind="stable")[: self.settings.neighbour_givers]
+        self.pairs = self._neighbours(self.candidates[best[self.own[best] > 0]])
         if len(self.pairs):
             self._score(np.union1d(self.candidates, self.pairs[:, 1]))
         self.total = self.own + self._given() + self._recency()
