@@ -13,6 +13,7 @@ from agent_memory.config import ModelConfig
 from agent_memory.errors import AdapterRefused, InvalidInput, ModelError
 from agent_memory.models import chat
 from agent_memory.models.adapters import WEIGHTS
+from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.local import LocalModel
 from agent_memory.models.lock import FairLock
 from agent_memory.models.packing import Form, Span
@@ -116,7 +117,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(model: LocalModel) -> None:
 
 # -- scoring
 
-@pytest.mark.parametrize("form", ["shared", "packed", "padded"])
+@pytest.mark.parametrize("form", ["ragged", "packed", "padded"])
 def test_scores_are_those_of_each_sequence_alone(
     model: LocalModel, prompts: list[list[int]], form: Form
 ) -> None:
@@ -133,7 +134,7 @@ def test_scores_are_those_of_each_sequence_alone(
 def test_a_model_that_mixes_packed_rows_is_found_out_and_padded(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "base", layer_types=["full_attention", "full_attention"])
     model = LocalModel.open(folder)
-    assert model.form == "shared"
+    assert model.form == "ragged"
     assert model.notes == ()
     sliding = tiny_mistral(tmp_path / "sliding", folder)
     model = LocalModel.open(sliding)
@@ -172,6 +173,54 @@ def test_a_head_with_a_soft_cap_is_computed_as_the_model_does(tmp_path: Path, ba
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "gemma")
     model = LocalModel.open(tmp_path / "gemma")  # it compares with the whole model, or raises
     assert model.form in ("packed", "padded")
+
+
+@pytest.mark.parametrize("form", ["ragged", "packed", "padded"])
+def test_gradients_are_those_of_each_sequence_alone(
+    model: LocalModel, prompts: list[list[int]], form: Form
+) -> None:
+    spans = [Span(tuple(prompt), 5) for prompt in prompts]
+    gradients = []
+    for chosen, groups in ((form, [spans]), ("padded", [[span] for span in spans])):
+        model.form = chosen  # type: ignore[assignment]
+        draft = model.worn.fresh(rank=2, alpha=2.0, targets="all-linear", seed=0)
+        with model.wearing(draft, training=True):
+            parameters = model.worn.parameters(draft)
+            for group in groups:
+                for batch in model.batches(group):
+                    model.head(model.hidden(batch)).logsumexp(-1).sum().backward()  # type: ignore[no-untyped-call]
+            gradients.append([p.grad for name, p in parameters.items() if "lora_B" in name])
+    for together, alone in zip(*gradients, strict=True):
+        torch.testing.assert_close(together, alone, atol=2e-3, rtol=2e-3)
+
+
+def test_the_fused_module_computes_what_peft_computes(
+    model: LocalModel, prompts: list[list[int]], tmp_path: Path
+) -> None:
+    adapter = noisy_adapter(model, tmp_path / "a", seed=1)
+    spans = [Span(tuple(prompt), 5) for prompt in prompts]
+
+    def gradients() -> list[torch.Tensor]:
+        draft = model.worn.continued(adapter, seed=0)
+        with model.wearing(draft, training=True):
+            for batch in model.batches(spans):
+                model.head(model.hidden(batch)).logsumexp(-1).sum().backward()  # type: ignore[no-untyped-call]
+            found = [p.grad for p in model.worn.parameters(draft).values()]
+        assert all(gradient is not None for gradient in found)
+        return [gradient for gradient in found if gradient is not None]
+
+    fused = gradients()
+    with model.wearing(adapter) as network:
+        for module in network.modules():
+            vars(module).pop("forward", None)  # PEFT's own again
+    for ours, theirs in zip(fused, gradients(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_fast_products_are_as_exact_as_float32() -> None:
+    a, b = torch.randn(300, 500), torch.randn(500, 200)
+    with fast_float32():
+        torch.testing.assert_close((a @ b).double(), a.double() @ b.double(), atol=1e-3, rtol=1e-4)
 
 
 # -- what is worn

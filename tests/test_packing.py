@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_memory.models.packing import ROW_TOKENS, Span, batches, common_prefix, plant
+from agent_memory.models.packing import Batch, Span, batches, common_prefix, plant
 
 sequences = st.lists(
     st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple), min_size=1, max_size=12
@@ -46,7 +46,7 @@ def test_a_tree_has_no_more_members_than_allowed(some: list[tuple[int, ...]], mo
     assert all(len(tree.members) <= most for tree in plant(some, capacity=10**6, most=most))
 
 
-@pytest.mark.parametrize("form", ["shared", "packed", "padded"])
+@pytest.mark.parametrize("form", ["ragged", "packed", "padded"])
 @given(sequences, st.data())
 @settings(deadline=None, max_examples=40)
 def test_the_token_after_each_place_is_the_one_that_is_predicted(
@@ -68,27 +68,45 @@ def test_the_token_after_each_place_is_the_one_that_is_predicted(
     assert sorted(seen) == list(range(len(spans)))
 
 
+def seen_by(batch: Batch) -> dict[int, list[int]]:
+    """Which places each place looks at, in the ragged form."""
+    assert batch.pieces is not None
+    ends = torch.tensor([0, *(group.queries.numel() for group in batch.pieces.groups)]).cumsum(0)
+    seen = {}
+    for place, output in enumerate(batch.pieces.order.tolist()):
+        g = int((ends <= output).sum()) - 1
+        group = batch.pieces.groups[g]
+        row, column = divmod(output - int(ends[g]), group.queries.shape[1])
+        if int(group.queries[row, column]) == place:
+            seen[place] = group.keys[row][group.bias[row, 0, column] == 0].tolist()
+    return seen
+
+
 def test_a_token_sees_its_branch_and_its_prefix_and_nothing_else() -> None:
     spans = [Span((1, 2, 3, 4), 2), Span((1, 2, 5, 6, 7), 2), Span((8, 9), 1)]
-    (batch,) = batches(spans, form="shared", forward_tokens=64)
-    assert batch.ids.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8, 9]]
-    assert batch.positions.tolist() == [[0, 1, 2, 3, 2, 3, 4, 0, 1]]
-    assert batch.mask is not None
-    seen = [[int(k) for k in row.nonzero()[:, 0]] for row in batch.mask[0, 0]]
-    first, second, third = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]], [[0, 1, 4], [0, 1, 4, 5]], [[7], [7, 8]]
-    assert seen == [*first, *second, [0, 1, 4, 5, 6], *third]
+    (batch,) = batches(spans, form="ragged", forward_tokens=64)
+    assert batch.ids[0, :9].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert batch.positions[0, :9].tolist() == [0, 1, 2, 3, 2, 3, 4, 0, 1]
+    expected = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [0, 1, 4, 5], [0, 1, 4, 5, 6], [7], [7, 8]]
+    seen = seen_by(batch)
+    assert [seen[place] for place in range(9)] == expected
 
 
-def test_batches_keep_to_their_size_and_long_sequences_keep_apart_from_short_ones() -> None:
-    short = [Span((i, *range(30)), 3) for i in range(40)]
-    long = [Span((99, i, *range(ROW_TOKENS)), 3) for i in range(3)]
-    for batch in batches(short + long, form="packed", forward_tokens=2 * ROW_TOKENS):
-        assert batch.ids.numel() <= 2 * ROW_TOKENS
-        assert len({len((short + long)[m].ids) > ROW_TOKENS for m in batch.members}) == 1
+def test_batches_keep_to_their_size() -> None:
+    spans = [Span((i, *range(30)), 3) for i in range(40)] + [Span((99, i, *range(70)), 3) for i in range(3)]
+    for form in ("ragged", "packed", "padded"):
+        for batch in batches(spans, form=form, forward_tokens=128):  # type: ignore[arg-type]
+            assert batch.ids.numel() <= 128
+
+
+def test_long_rows_keep_apart_from_short_ones() -> None:
+    spans = [Span(tuple(range(4)), 1) for _ in range(30)] + [Span(tuple(range(60)), 1)]
+    long, short = batches(spans, form="padded", forward_tokens=4096)
+    assert (long.ids.shape[1], short.ids.shape[1]) == (60, 4)
 
 
 def test_a_shared_prefix_is_stored_once() -> None:
     question = tuple(range(100, 140))
     spans = [Span((*question, i, i), 41) for i in range(5)]
-    (batch,) = batches(spans, form="shared", forward_tokens=4096)
-    assert batch.ids.shape == torch.Size([1, 40 + 5 * 2])
+    (batch,) = batches(spans, form="ragged", forward_tokens=4096)
+    assert int(batch.ids.count_nonzero()) <= 40 + 5 * 2

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Largest difference of a log-probability, in nats, that counts as rounding: float32, and 16-bit types.
 _TOLERANCE = {torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 
-_FORMS: tuple[Form, ...] = ("shared", "packed", "padded")
+_FORMS: tuple[Form, ...] = ("ragged", "packed", "padded")
 
 
 def finish_logits(logits: torch.Tensor, config: Any) -> torch.Tensor:
@@ -47,11 +47,15 @@ def choose_form(model: LocalModel) -> tuple[Form, tuple[str, ...]]:
         alone = torch.cat([_alone(network, span, model.device) for span in spans])
         tolerance = _TOLERANCE.get(network.dtype, 0.5)
         for form in _FORMS:
-            if form == "shared" and _has_sliding_window(network.config):
+            if form == "ragged" and _has_sliding_window(network.config):
                 continue
-            packed = _through(model, spans, form=form)
+            try:
+                packed = _through(model, spans, form=form)
+            except (NotImplementedError, TypeError, KeyError):  # its attention is not ours to call
+                continue
             if bool((packed - alone).abs().max() <= tolerance):
-                return form, () if form == "shared" else (f"packing: the {form} form is used for this model",)
+                note = f"packing: the {form} form is used for this model"
+                return form, () if form == "ragged" else (note,)
     raise ModelError(f"{type(network).__name__} computes something after its decoder that is not known here")
 
 

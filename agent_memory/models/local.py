@@ -23,10 +23,12 @@ import torch
 from agent_memory.config import ModelConfig
 from agent_memory.errors import InvalidInput, ModelError
 from agent_memory.models import generation, loading
+from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.chat import ChatFormat
 from agent_memory.models.forms import choose_form, finish_logits
 from agent_memory.models.lock import FairLock
 from agent_memory.models.packing import Batch, Span, batches
+from agent_memory.models.ragged import RAGGED, register
 from agent_memory.models.worn import Draft, Worn
 
 #: Positions whose logits exist at once; 1024 x a vocabulary of 150,000 in float32 is 0.6 GB (chosen).
@@ -64,6 +66,7 @@ class LocalModel:
         self._lock = FairLock()
         self._chat = ChatFormat(tokenizer)
         self._ends = self._chat.end_ids(_configured_ends(network))
+        register()
         with self._lock:
             self.form, form_notes = choose_form(self)
         self.notes = self._chat.notes + form_notes
@@ -184,7 +187,7 @@ class LocalModel:
             ends=self._ends,
             sampling=generation.Sampling(temperature, top_p, seed),
             batch_size=self._config.batch_size,
-            share=self.form == "shared",
+            share=self.form == "ragged",
         )
 
     @torch.no_grad()
@@ -219,10 +222,28 @@ class LocalModel:
     def hidden(self, batch: Batch) -> torch.Tensor:
         """(N, D): the last hidden states before each predicted token of the batch."""
         self._inside()
-        states: torch.Tensor = self._network.get_decoder()(
-            input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
-        ).last_hidden_state  # (B, L, D)
+        own = {} if batch.pieces is None else {"pieces": batch.pieces}
+        with fast_float32(), self._attention(RAGGED if own else None):
+            states: torch.Tensor = self._network.get_decoder()(
+                input_ids=batch.ids,
+                position_ids=batch.positions,
+                attention_mask=batch.mask,
+                use_cache=False,
+                **own,
+            ).last_hidden_state  # (B, L, D)
         return states.flatten(0, 1).index_select(0, batch.at)
+
+    @contextmanager
+    def _attention(self, name: str | None) -> Iterator[None]:
+        """Another attention function meanwhile, None for the model's own."""
+        config = self._network.get_decoder().config
+        before = config._attn_implementation
+        if name is not None:
+            config._attn_implementation = name
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """Float32 logits (N, V) of hidden states (N, D)."""

@@ -1,22 +1,22 @@
-"""Packing: many short sequences in few rows, each common prefix computed once.
+"""Packing: many short sequences in one pass, each common prefix computed once.
 
 Study items are short and begin alike: the same system text, or the same context block before many questions.
-A *tree* is one prefix and the branches that continue it; a row holds trees side by side. Every token sees its
-own branch, its tree's prefix and nothing else, so that the model computes for each sequence what it would
+A *tree* is one prefix and the branches that continue it. Trees stand end to end in one row; every token sees
+its own branch, its tree's prefix and nothing else, so that the model computes for each sequence what it would
 compute alone:
 
-    row        p p p a a b b b | q q c c d          two trees: p with a and b, q with c and d
-    position   0 1 2 3 4 3 4 5   0 1 2 3 2
+    row        p p p a a b b b q q c c d          two trees: p with a and b, q with c and d
+    position   0 1 2 3 4 3 4 5 0 1 2 3 2
 
 Three forms of the same batch, from the fastest to the most widely supported:
 
-- `shared`: trees, with a mask of the allowed pairs (4D, so models use it as it is);
-- `packed`: sequences side by side with restarting positions and no mask, from which transformers derives one;
+- `ragged`: trees, with attention of our own over their pieces (`ragged.py`);
+- `packed`: sequences side by side in rows, with restarting positions and no mask: transformers makes one;
 - `padded`: one sequence to a row, with the usual mask.
 
-`LocalModel` checks at load which form its architecture computes rightly. Prefix sharing for training is known
-from reinforcement learning (Prefix Grouper, arXiv 2506.05433); ours puts several prefixes into a row, and
-chooses them by dynamic programming. Nothing here knows a model: it is integers in, tensors out.
+`LocalModel` checks at load which form its architecture computes rightly. Prefix sharing for training is
+known from reinforcement learning (Prefix Grouper, arXiv 2506.05433); ours has many prefixes in one pass,
+and chooses them by dynamic programming. Nothing here knows a model: it is integers in, tensors out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-Form = Literal["shared", "packed", "padded"]
+from agent_memory.models.ragged import Piece, Pieces, gather
 
-#: Shortest row capacity in tokens: under it rows waste prefixes, above it attention over unrelated tokens
-#: grows (chosen; 256 and 512 took the same time on two CPU cores with a 3 M model).
+Form = Literal["ragged", "packed", "padded"]
+
+#: Shortest row of the packed form, in tokens (chosen).
 ROW_TOKENS = 256
+#: Most members of a tree; bounds the search for the best partition (chosen).
+_MEMBERS = 128
+#: Rows are padded to a multiple of this, so that libraries meet the same shapes again (chosen).
+_MULTIPLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,15 @@ class Tree:
 class Batch:
     """One forward pass over some of the sequences.
 
-    `ids` and `positions` are (B, L) int64; `mask` is (B, 1, L, L) bool, (B, L) int64 or None by form.
-    `members` are the sequences in it; `at` holds, for the predicted tokens of all members in order, the flat
-    position in B * L of the token before, whose output predicts it.
+    `ids` and `positions` are (B, L) int64; `mask` is (B, L) int64 in the padded form, `pieces` is there in
+    the ragged one. `members` are the sequences in it; `at` holds, for the predicted tokens of all members
+    in order, the flat position in B * L of the token before, whose output predicts it.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     mask: torch.Tensor | None
+    pieces: Pieces | None
     members: tuple[int, ...]
     at: torch.Tensor
 
@@ -114,115 +120,125 @@ def plant(sequences: Sequence[Sequence[int]], *, capacity: int, most: int | None
     return trees[::-1]
 
 
-def batches(spans: Sequence[Span], *, form: Form, forward_tokens: int, device: str = "cpu") -> list[Batch]:
-    """All spans in batches of at most `forward_tokens` tokens with padding, or one row where that is longer.
+def batches(
+    spans: Sequence[Span], *, form: Form, forward_tokens: int, device: str = "cpu"
+) -> list[Batch]:
+    """All spans in batches of at most `forward_tokens` tokens, or one sequence where that alone is longer.
 
-    Spans of like length go together: row capacity doubles from `ROW_TOKENS` on.
+    Padding counts, but for the few tokens that round a ragged row up.
     """
-    classes: dict[int, list[int]] = {}
-    for i, span in enumerate(spans):
-        capacity = min(ROW_TOKENS, forward_tokens)
-        while capacity < len(span.ids):
-            capacity *= 2
-        classes.setdefault(capacity, []).append(i)
-    result = []
-    for capacity, members in sorted(classes.items()):
-        rows_of_class = _rows(spans, members, form=form, capacity=capacity)
-        for rows in _by_size(rows_of_class, forward_tokens=forward_tokens):
-            result.append(_tensors(spans, rows, form=form, device=device))
-    return result
+    if form == "ragged":
+        trees = plant([span.ids for span in spans], capacity=forward_tokens, most=_MEMBERS)
+        return [_ragged(spans, run, device=device) for run in _filled(trees, forward_tokens=forward_tokens)]
+    rows = _rows(spans, capacity=min(ROW_TOKENS, forward_tokens)) if form == "packed" else [
+        [i] for i in range(len(spans))
+    ]
+    return [
+        _rectangle(spans, run, masked=form == "padded", device=device)
+        for run in _by_size(spans, rows, forward_tokens=forward_tokens)
+    ]
 
 
-def _rows(spans: Sequence[Span], members: list[int], *, form: Form, capacity: int) -> list[list[Tree]]:
-    """Rows of trees: first fit, largest tree first."""
-    ids = [spans[i].ids for i in members]
-    if form == "shared":
-        planted = plant(ids, capacity=capacity)
-        trees = [Tree(tuple(members[m] for m in t.members), t.prefix, t.tokens) for t in planted]
-    else:
-        trees = [Tree((i,), len(spans[i].ids), len(spans[i].ids)) for i in members]
-    trees.sort(key=lambda tree: (-tree.tokens, tree.members))
-    if form == "padded":
-        return [[tree] for tree in trees]
-    rows: list[list[Tree]] = []
-    room: list[int] = []
+def _filled(trees: Sequence[Tree], *, forward_tokens: int) -> list[list[Tree]]:
+    """The trees in order, cut into runs."""
+    runs: list[list[Tree]] = []
+    room = 0
     for tree in trees:
+        if not runs or tree.tokens > room:
+            runs.append([])
+            room = forward_tokens
+        runs[-1].append(tree)
+        room -= tree.tokens
+    return runs
+
+
+def _ragged(spans: Sequence[Span], trees: Sequence[Tree], *, device: str) -> Batch:
+    """Trees end to end in one row."""
+    length = -(-sum(tree.tokens for tree in trees) // _MULTIPLE) * _MULTIPLE
+    ids, positions = np.zeros((2, length), dtype=np.int64)
+    pieces: list[Piece] = []
+    members: list[int] = []
+    at: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
+    column = 0
+    for tree in trees:
+        trunk = range(column, column + tree.prefix)
+        if trunk:
+            ids[trunk] = spans[tree.members[0]].ids[: tree.prefix]
+            positions[trunk] = np.arange(tree.prefix)
+            pieces.append(Piece(trunk, range(0)))
+            column = trunk.stop
+        for member in tree.members:
+            span = spans[member]
+            own = range(column, column + len(span.ids) - tree.prefix)
+            if own:
+                ids[own] = span.ids[tree.prefix :]
+                positions[own] = np.arange(tree.prefix, len(span.ids))
+                pieces.append(Piece(own, trunk))
+                column = own.stop
+            place = np.concatenate([np.asarray(trunk, dtype=np.int64), np.asarray(own, dtype=np.int64)])
+            members.append(member)
+            at.append(place[span.start - 1 : len(span.ids) - 1])
+    return Batch(
+        torch.from_numpy(ids[None]).to(device), torch.from_numpy(positions[None]).to(device), None,
+        gather(pieces, length=length, device=device), tuple(members),
+        torch.from_numpy(np.concatenate(at)).to(device),
+    )
+
+
+def _rows(spans: Sequence[Span], *, capacity: int) -> list[list[int]]:
+    """First fit, longest sequence first; capacity doubles from class to class of length."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(spans)), key=lambda i: -len(spans[i].ids)):
+        size = len(spans[i].ids)
+        limit = capacity
+        while limit < size:
+            limit *= 2
         for r, left in enumerate(room):
-            if tree.tokens <= left:
-                rows[r].append(tree)
-                room[r] -= tree.tokens
+            if size <= left:
+                rows[r].append(i)
+                room[r] -= size
                 break
         else:
-            rows.append([tree])
-            room.append(capacity - tree.tokens)
+            rows.append([i])
+            room.append(limit - size)
     return rows
 
 
-def _by_size(rows: list[list[Tree]], *, forward_tokens: int) -> list[list[list[Tree]]]:
-    """Runs of rows whose padded size is at most `forward_tokens`."""
-    rows = sorted(rows, key=lambda row: -sum(tree.tokens for tree in row))
-    runs: list[list[list[Tree]]] = []
+def _by_size(
+    spans: Sequence[Span], rows: Sequence[list[int]], *, forward_tokens: int
+) -> list[list[list[int]]]:
+    """Runs of rows of like length, whose padded size is at most `forward_tokens`."""
+    sizes = sorted(((sum(len(spans[i].ids) for i in row), row) for row in rows), reverse=True)
+    runs: list[list[list[int]]] = []
     longest = 0
-    for row in rows:
-        if runs and longest * (len(runs[-1]) + 1) <= forward_tokens:
+    for size, row in sizes:
+        if runs and longest * (len(runs[-1]) + 1) <= forward_tokens and 2 * size > longest:
             runs[-1].append(row)
         else:
-            longest = sum(tree.tokens for tree in row)
+            longest = size
             runs.append([row])
     return runs
 
 
-def _tensors(spans: Sequence[Span], rows: list[list[Tree]], *, form: Form, device: str) -> Batch:
-    """The tensors of some rows; see `Batch`."""
-    length = max(sum(tree.tokens for tree in row) for row in rows)
-    ids, positions, branch, trunk = np.zeros((4, len(rows), length), dtype=np.int64)
+def _rectangle(spans: Sequence[Span], rows: Sequence[list[int]], *, masked: bool, device: str) -> Batch:
+    """Rows of whole sequences, padded on the right; padding has position 0, a sequence of its own each."""
+    length = max(sum(len(spans[i].ids) for i in row) for row in rows)
+    ids, positions, known = np.zeros((3, len(rows), length), dtype=np.int64)
     members: list[int] = []
     at: list[int] = []
     for r, row in enumerate(rows):
-        column, number = 0, 0
-
-        def put(tokens: Sequence[int], *, position: int, root: int) -> int:
-            """Writes one piece at the row's end; returns its first column."""
-            nonlocal column, number
-            first, number = column, number + 1
-            column += len(tokens)
-            ids[r, first:column] = tokens  # noqa: B023  # called within this turn of the loop only
-            positions[r, first:column] = np.arange(position, position + len(tokens))  # noqa: B023  # as above
-            branch[r, first:column], trunk[r, first:column] = number, root or number  # noqa: B023  # as above
-            return first
-
-        for tree in row:
-            base = put(spans[tree.members[0]].ids[: tree.prefix], position=0, root=0)
-            root = number
-            for member in tree.members:
-                span = spans[member]
-                shift = put(span.ids[tree.prefix :], position=tree.prefix, root=root) - tree.prefix
-                members.append(member)
-                at += [
-                    r * length + t + (base if t < tree.prefix else shift)
-                    for t in range(span.start - 1, len(span.ids) - 1)
-                ]
-    seen: torch.Tensor | None = None
-    if form == "shared":
-        seen = _mask(torch.from_numpy(branch), torch.from_numpy(trunk)).to(device)
-    elif form == "padded":
-        seen = torch.from_numpy((branch > 0).astype(np.int64)).to(device)
+        column = 0
+        for i in row:
+            span, end = spans[i], column + len(spans[i].ids)
+            ids[r, column:end] = span.ids
+            positions[r, column:end] = np.arange(len(span.ids))
+            known[r, column:end] = 1
+            members.append(i)
+            at += range(r * length + column + span.start - 1, r * length + end - 1)
+            column = end
     return Batch(
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(positions).to(device),
-        seen,
-        tuple(members),
+        torch.from_numpy(ids).to(device), torch.from_numpy(positions).to(device),
+        torch.from_numpy(known).to(device) if masked else None, None, tuple(members),
         torch.tensor(at, dtype=torch.long, device=device),
     )
-
-
-def _mask(branch: torch.Tensor, trunk: torch.Tensor) -> torch.Tensor:
-    """(B, 1, L, L): query i sees key j when j is not later and in i's branch or its tree's prefix.
-
-    `branch` numbers the pieces of a row from 1, pads are 0; `trunk` is the number of the prefix before a
-    piece.
-    """
-    query, key = branch[:, :, None], branch[:, None, :]  # (B, L, 1), (B, 1, L)
-    allowed = (query == key) | (trunk[:, :, None] == key)
-    causal = torch.ones(branch.shape[1], branch.shape[1], dtype=torch.bool).tril()
-    return (allowed & causal)[:, None]

@@ -19,6 +19,7 @@ import torch
 from agent_memory.errors import ModelError
 from agent_memory.models import adapters
 from agent_memory.models.adapters import Adapter, Modules
+from agent_memory.models.fused import fuse
 
 #: Saved adapters kept in memory; the least recently worn one goes first (chosen: an old one and its
 #: candidate).
@@ -155,6 +156,7 @@ class Worn:
                 self._peft = PeftModel(self.network, settings, adapter_name=name)
             else:
                 self._peft.add_adapter(name, settings)
+        fuse(self.network)
         self.network.eval()
         self._now = name  # PEFT's state is unsure after an injection:
         self._peft.base_model.enable_adapter_layers()
