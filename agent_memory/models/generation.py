@@ -101,6 +101,10 @@ def choose(logits: torch.Tensor, sampling: Sampling, drawn: torch.Tensor | None)
     if drawn is None:
         return logits.argmax(dim=-1)
     p = torch.softmax(logits / sampling.temperature, dim=-1)
+    if sampling.top_p >= 1:  # no order is needed, and sorting a vocabulary costs more than a small step
+        mass = p.cumsum(dim=-1)
+        wanted = drawn.to(mass)[:, None] * mass[:, -1:]
+        return torch.searchsorted(mass, wanted, right=True).clamp(max=p.shape[1] - 1)[:, 0]
     p, tokens = p.sort(dim=-1, descending=True, stable=True)
     before = p.cumsum(dim=-1) - p  # (B, V) mass of more probable tokens
     p = p.masked_fill(before >= sampling.top_p, 0.0)
