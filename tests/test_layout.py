@@ -41,7 +41,6 @@ RANK = {
     "manager": 4,
     "cli": 5,
     "worker": 5,
-    "demo": 5,
     "testing": 5,
     "langchain_agent_memory": 6,
 }
@@ -81,7 +80,7 @@ BANNED = {
     r"unittest\.mock|pytest_mock|monkeypatch\.setattr\(.*\bMock": "doubles live in agent_memory/testing.py",
     r"memory items?\b": "the word is episode",
     r"(?<![\w.])/work/": "no path of one machine",
-    r"\bimport pickle\b|pickle\.loads?\(|torch\.load\((?![^)]*weights_only=True)": "no pickle; safetensors only",
+    r"\bimport pickle\b|pickle\.loads?\(|torch\.load\((?![^)]*weights_only=True)": "no pickle, safetensors",
     r"trust_remote_code\s*=\s*True": "no remote code unless the user asks by name",
 }
 

@@ -29,6 +29,7 @@ from agent_memory.errors import (
 )
 
 if TYPE_CHECKING:
+    from agent_memory.config import Config
     from agent_memory.manager import MemoryManager
 
 WRONG, MISSING, BUSY, NO, INTERRUPTED, CLOSED_PIPE = 2, 3, 4, 5, 130, 141
@@ -49,7 +50,9 @@ class Setting:
     json: bool
     debug: bool
 
-    def opened(self, *, make: bool = False, scoped: bool = True) -> MemoryManager:
+    def opened(
+        self, *, make: bool = False, scoped: bool = True, config: Config | None = None
+    ) -> MemoryManager:
         """The memory, as a context manager; with `make` it may be new.
 
         Raises:
@@ -72,6 +75,7 @@ class Setting:
                 agent_id=self.agent,
                 model=self.model,
                 database_url=self.database_url,
+                config=config,
             )
 
     def show(self, value: Any, human: Callable[[], None]) -> None:

@@ -23,6 +23,7 @@ from agent_memory.cli.progress import Live
 from agent_memory.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from agent_memory.config import Config
     from agent_memory.manager import MemoryManager
 
 #: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is the
@@ -71,7 +72,7 @@ def demo(setting: Setting) -> None:
     own = setting.agent is None and setting.user is None
     setting = dataclasses.replace(setting, path=path, user="demo" if own else setting.user)
     began = time.monotonic()
-    with setting.opened(make=True) as memory:
+    with setting.opened(make=True, config=short()) as memory:
         out = Steps(memory, quiet=setting.json)
         out.add()
         out.search("Who has the umbrella?")
@@ -81,6 +82,13 @@ def demo(setting: Setting) -> None:
         out.end(time.monotonic() - began)
     if setting.json:
         print_json(out.done)
+
+
+def short() -> Config:
+    """The defaults, but for half the sampled conversations per episode: a demo should take two minutes."""
+    from agent_memory.config import Config, ConsolidationConfig, StudyConfig
+
+    return Config(consolidation=ConsolidationConfig(study=StudyConfig(samples=2)))
 
 
 class Steps:
@@ -101,14 +109,17 @@ class Steps:
         log = lines("log.jsonl")
         there = len(self.memory.list())
         began = time.monotonic()
-        if not there:
-            self.memory.add_many(log)
+        added = [] if there else self.memory.add_many(log)
         seconds = time.monotonic() - began
-        self.done["added"] = 0 if there else len(log)
+        new = sum(one.event == "ADD" for one in added)
+        self.done["added"] = new
         if there:
-            self.tell(f"1  {there} episodes are there from an earlier run of {len(log)} messages.")
+            self.tell(f"1  {there} episodes are there from an earlier run.")
         else:
-            self.tell(f"1  {len(log)} messages added, durably, in {seconds:.2f} s; they are found at once.")
+            self.tell(
+                f"1  {new} messages added, durably, in {seconds:.2f} s, {len(log) - new} repetition left out; "
+                "they are found at once."
+            )
 
     def search(self, query: str) -> None:
         """Shows one search."""

@@ -1,0 +1,72 @@
+"""The demo: its log is told in words that the reader's training never held, and a second run goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agent_memory.cli.app import app
+from agent_memory.cli.demo import ASKED_AFTERWARDS, FORGOTTEN, lines
+from agent_memory.manager import MemoryManager
+from tests.memories import letters, reader, small
+from training import pools
+
+LOG, QUESTIONS = lines("log.jsonl"), lines("questions.jsonl")
+
+
+def test_the_log_is_a_week_of_some_sixty_messages() -> None:
+    assert 55 <= len(LOG) <= 65
+    times = [datetime.fromisoformat(one["occurred_at"]) for one in LOG]
+    assert times == sorted(times)
+    assert {one["role"] for one in LOG} == {"user", "assistant", "tool", "system"}
+
+
+def test_names_and_values_are_absent_from_the_readers_training() -> None:
+    trained = set(re.findall(r"[A-Z][\w-]+", Path(pools.__file__).read_text(encoding="utf-8")))
+    told = " ".join(one["text"] for one in LOG if one["source"] == "user")
+    names = set(re.findall(r"(?<![.!:] )(?<!^)\b[A-Z][a-z]{3,}\b", told))
+    everyday = {"When", "Project", "News", "Thursday", "Noted"}
+    assert len(names - everyday) >= 15
+    assert not (names - everyday) & trained
+
+
+def test_every_question_is_about_one_message_and_its_answer_stands_there() -> None:
+    for one in QUESTIONS:
+        about = [told["text"] for told in LOG if one["about"] and told["text"].startswith(one["about"])]
+        assert len(about) == (1 if one["about"] else 0)
+        assert all(one["answer"] in text for text in about)
+    assert any(told["text"].startswith(FORGOTTEN) for told in LOG)
+    assert ASKED_AFTERWARDS in {one["question"] for one in QUESTIONS}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the demo with the scripted reader, which understands none of the log: only the steps are tried."""
+    model = reader(tmp_path / "model")
+    ordinary = MemoryManager.open
+
+    def opened(path: Path, **arguments: Any) -> MemoryManager:
+        return ordinary(path, **{**arguments, "model": model, "config": small(), "embeddings": letters})
+
+    monkeypatch.setattr(MemoryManager, "open", opened)
+    return lambda *more: CliRunner().invoke(app, ["demo", "--path", str(tmp_path / "demo"), *more])
+
+
+def test_a_second_run_adds_nothing_and_what_was_forgotten_stays_so(run: Any) -> None:
+    first = run("--json")
+    assert first.exit_code == 0, (first.stderr, first.exception)
+    told = json.loads(first.stdout)
+    assert told["added"] >= len(LOG) - 2
+    assert len(told["questions"]) == len(QUESTIONS)
+    assert len(told["receipt"]["ids"]) == 1
+    second = run()
+    assert second.exit_code == 0, second.stderr
+    assert f"{told['added'] - 1} episodes are there from an earlier run" in second.stdout
+    assert "forgotten by an earlier run" in second.stdout
+    assert FORGOTTEN not in second.stdout
