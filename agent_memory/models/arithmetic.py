@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ def fast_float32() -> Iterator[None]:
     if not _is_exact():
         yield
         return
-    setting = torch.backends.mkldnn.matmul
+    setting = _setting()
     before = setting.fp32_precision
     setting.fp32_precision = "bf16"
     try:
@@ -40,8 +41,8 @@ def fast_float32() -> Iterator[None]:
 @functools.cache
 def _is_exact() -> bool:
     """Whether products stay float32 under the setting that makes PyTorch ask oneDNN."""
-    setting = getattr(torch.backends.mkldnn, "matmul", None)
-    if setting is None or not hasattr(setting, "fp32_precision") or not torch.backends.mkldnn.is_available():
+    setting = _setting()
+    if setting is None:
         return False
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(256, 512, generator=generator), torch.randn(512, 64, generator=generator)
@@ -52,3 +53,9 @@ def _is_exact() -> bool:
     finally:
         setting.fp32_precision = before
     return bool((found.double() - a.double() @ b.double()).abs().max() < _FLOAT32_ERROR)
+
+
+def _setting() -> Any:
+    """Where PyTorch keeps the precision of products by oneDNN; None in versions and builds without it."""
+    found = getattr(torch.backends.mkldnn, "matmul", None)
+    return found if hasattr(found, "fp32_precision") and torch._C._has_mkldnn else None

@@ -114,7 +114,7 @@ def attention(
     Raises:
         NotImplementedError: the model asks for more than full causal attention.
     """
-    if not (attention_mask is sliding_window is softcap is s_aux is None):
+    if any(extra is not None for extra in (attention_mask, sliding_window, softcap, s_aux)):
         raise NotImplementedError("full causal attention only")
     heads, repeats = query.shape[1], query.shape[1] // key.shape[1]
     rows = [tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value)]  # (T, H or G D)
