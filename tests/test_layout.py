@@ -220,7 +220,12 @@ def test_every_file_keeps_the_house_rules(path: Path) -> None:
         assert text.count("\n") < limit, "one idea to a file: split it"
     assert ast.get_docstring(ast.parse(text)), "the module docstring is the essay"
     if path != Path(__file__):
-        found = [f"{pattern}: {why}" for pattern, why in BANNED.items() if re.search(pattern, text)]
+        crafts_bad_files = path.parent == ROOT / "tests"  # a pickle, say, that must be refused
+        found = [
+            f"{pattern}: {why}"
+            for pattern, why in BANNED.items()
+            if re.search(pattern, text) and not (crafts_bad_files and "pickle" in pattern)
+        ]
         assert not found
 
 

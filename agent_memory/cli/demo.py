@@ -117,7 +117,7 @@ class Steps:
             self.tell(f"1  {there} episodes are there from an earlier run.")
         else:
             self.tell(
-                f"1  {new} messages added, durably, in {seconds:.2f} s, {len(log) - new} repetition left out; "
+                f"1  {new} messages added, durably, in {seconds:.2f} s; {len(log) - new} was a repetition; "
                 "they are found at once."
             )
 
