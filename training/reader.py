@@ -8,7 +8,11 @@ memory and when each has updated its share of the weights. (One process with two
 operation instead, which a loaded machine turns into waiting.) The learning rate warms up, stays, and falls
 to zero over the last part of `--minutes`, so a run always ends finished; hence runs of one seed see the
 same data, yet end where the machine's speed puts them. Checkpoints go to `runs/reader/`, and `--resume`
-continues from the last. `kill -USR1` exports at once.
+continues from the last, on whichever device. `kill -USR1` exports at once.
+
+With `--device cuda` one process trains on a larger batch, with weights, gradients and the optimiser's state
+on the device and PyTorch's own attention. No CUDA device was at hand: that path shares all its code but the
+attention with the CPU's, a test runs a step of it on the "meta" device, and CUDA itself was never run.
 
 What it does not know: what is true in the world (world.py), and how good the reader is
 (benchmarks/reader.py).
@@ -25,6 +29,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # run as a script, this file's own folder comes first
@@ -39,6 +44,21 @@ from training.tokenizer import train_tokenizer  # noqa: E402
 from training.worker import Plan, Shared, Worker, load_world  # noqa: E402
 
 GATHER = 20_000  # conversations that the tokenizer sees
+#: The defaults that differ on CUDA; the batch is chosen, not measured.
+ON_CUDA = {"workers": 1, "tokens": 8192}
+
+
+def plan_of(given: dict[str, Any]) -> Plan:
+    """The settings given, over the defaults of their device.
+
+    Raises:
+        ValueError: several workers on CUDA, or no CUDA device there.
+    """
+    device = given.get("device", Plan.device)
+    plan = Plan(**({} if device == "cpu" else ON_CUDA) | given)
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"torch sees no CUDA device for --device {device}")
+    return plan
 
 
 def prepare(plan: Plan) -> Tokenizer:
@@ -73,7 +93,7 @@ def train(plan: Plan, out: Path, *, layers: int, width: int, hidden: int, resume
         size = Size(**json.loads((place / "state.json").read_text())["size"])
     shared = Shared.make(size, plan)
     if resume:
-        kept = torch.load(place / "state.pt", weights_only=True)
+        kept = torch.load(place / "state.pt", weights_only=True, map_location="cpu")
         for name, tensor in kept.items():
             getattr(shared, name).copy_(tensor)
         shared.control[0] = json.loads((place / "state.json").read_text())["progress"]
@@ -107,14 +127,20 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     for name, value in asdict(Plan()).items():
         if name != "compiled":
-            parser.add_argument(f"--{name}", type=type(value), default=value)
+            special = f"; {ON_CUDA[name]} on CUDA" if name in ON_CUDA else ""
+            parser.add_argument(f"--{name}", type=type(value), help=f"{value} unless given{special}")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     options = vars(parser.parse_args())
+    given = {name: options.pop(name) for name in asdict(Plan()) if name in options}
+    try:
+        plan = plan_of(
+            {name: value for name, value in given.items() if value is not None}
+            | {"compiled": not options.pop("eager")}
+        )
+    except ValueError as error:
+        parser.error(str(error))
     with contextlib.suppress(AttributeError):
         multiprocessing.set_sharing_strategy("file_system")
-    plan = Plan(
-        compiled=not options.pop("eager"), **{k: options.pop(k) for k in asdict(Plan()) if k != "compiled"}
-    )
     train(plan, options.pop("out"), **options)
 
 

@@ -1,8 +1,9 @@
 """One worker of the reader's training: batches, steps in concert with the others, checkpoints, export.
 
-The workers share the weights, the optimiser's state and one gradient each in shared memory. A step is: own
-batch, forward and backward; meet; sum the gradients of the own share of the weights and its norm; meet;
-update that share; meet. Rank 0 also keeps the clock, prints the curve and writes the files.
+The workers share the weights, the optimiser's state and one gradient each in shared memory; a CUDA device
+has a single worker and holds the same tensors itself. A step is: own batch, forward and backward; meet; sum
+the gradients of the own share of the weights and its norm; meet; update that share; meet. Rank 0 also keeps
+the clock, prints the curve and writes the files.
 """
 
 from __future__ import annotations
@@ -52,38 +53,40 @@ class Plan:
     compiled: bool = True
     folder: str = str(RUNS)
 
+    def __post_init__(self) -> None:
+        if self.device != "cpu" and self.workers != 1:
+            raise ValueError(f"on {self.device} one worker trains, not {self.workers}: leave --workers out")
+
 
 @dataclass
 class Shared:
-    """What the workers hold in common, all in shared memory."""
+    """What the workers hold in common: in shared memory, or on the device of the only worker."""
 
     weights: torch.Tensor
     first: torch.Tensor
     second: torch.Tensor
     gradients: list[torch.Tensor]
-    counts: torch.Tensor  # (workers, 3): learnt tokens, tokens, squared norm
-    control: torch.Tensor  # progress, stop, checkpoint; written by rank 0
+    counts: torch.Tensor  # (workers, 3): learnt tokens, tokens, squared norm; on the CPU
+    control: torch.Tensor  # progress, stop, checkpoint; written by rank 0; on the CPU
     barrier: Any
 
     @classmethod
     def make(cls, size: Size, plan: Plan) -> Shared:
         """Fresh ones, weights initialised from the seed."""
         flat = torch.cat([w.flatten() for w in network.initial(size, seed=plan.seed).values()])
-        zeros = [torch.zeros_like(flat).share_memory_() for _ in range(2 + plan.workers)]
+        first, second, *gradients = (
+            torch.zeros_like(flat, device=plan.device) for _ in range(2 + plan.workers)
+        )
         barrier = multiprocessing.get_context("spawn").Barrier(plan.workers)
         counts, control = (
             torch.zeros(plan.workers, 3, dtype=torch.float64),
             torch.zeros(3, dtype=torch.float64),
         )
-        return cls(
-            flat.share_memory_(),
-            zeros[0],
-            zeros[1],
-            zeros[2:],
-            counts.share_memory_(),
-            control.share_memory_(),
-            barrier,
-        )
+        made = cls(flat.to(plan.device), first, second, gradients, counts, control, barrier)
+        if plan.device == "cpu":
+            for tensor in (made.weights, first, second, *gradients, counts, control):
+                tensor.share_memory_()
+        return made
 
     def meet(self) -> None:
         """Waits for all workers; raises when one is gone."""
@@ -145,14 +148,12 @@ class Worker:
         self.seen, self.step_number, self.before = 0, 0, 0.0
         if resume:
             self._restore()
-        on_cpu = self.device.type == "cpu"
         self.weights = {
-            name: tensor.detach().to(self.device).requires_grad_()
+            name: tensor.detach().requires_grad_()
             for name, tensor in views(shared.weights, size.shapes()).items()
         }
-        if on_cpu:  # gradients add up in shared memory
-            for name, piece in views(shared.gradients[rank], size.shapes()).items():
-                self.weights[name].grad = piece
+        for name, piece in views(shared.gradients[rank], size.shapes()).items():
+            self.weights[name].grad = piece  # where backward adds up
         self.optimiser = self._optimiser()
         cos, sin = network.rotation(size.longest)
         self.turns = cos.to(self.device), sin.to(self.device)
@@ -270,7 +271,7 @@ class Worker:
         if self.rank == 0:
             shared = self.shared
             torch.save(
-                {"weights": shared.weights, "first": shared.first, "second": shared.second},
+                {name: getattr(shared, name).cpu() for name in ("weights", "first", "second")},
                 place / "state.pt",
             )
             state = {"step": self.step_number, "seen": self.seen, "elapsed": self.elapsed()}
@@ -295,7 +296,7 @@ class Worker:
         """Puts the present weights where `AutoModelForCausalLM` finds them, switched in whole."""
         beside = folder.with_name(folder.name + ".new")
         shutil.rmtree(beside, ignore_errors=True)
-        weights = views(self.shared.weights, self.size.shapes())
+        weights = views(self.shared.weights.cpu(), self.size.shapes())
         tokenizer = for_transformers(self.tokenizer, longest=self.size.longest)
         network.export(weights, self.size, tokenizer, beside)
         (beside / "training.json").write_text(json.dumps(self.record(), indent=1) + "\n")
@@ -323,5 +324,8 @@ class Worker:
                 "transformers": transformers.__version__,
                 "tokenizers": tokenizers.__version__,
             },
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self.plan.device}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {self._device_name()}",
         }
+
+    def _device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.plan.device
