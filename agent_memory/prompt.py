@@ -7,9 +7,9 @@ A context block is one line per episode, oldest first, between two delimiters:
     </memory>
 
 It stands at the end of the system message, or before the last user message. What is recalled is data: the
-delimiters are escaped inside content, and a text cannot open a line of its own. The bundled reader is trained on
-exactly what this file prints, and study, exam, ask, chat and every integration call it; a change here needs a new
-reader.
+delimiters are escaped inside content, and a text cannot open a line of its own. The bundled reader is
+trained on exactly what this file prints, and study, exam, ask, chat and every integration call it; a change here needs
+a new reader.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def compose(
 ) -> list[Message]:
     """The messages with the system text and the block in place; the arguments stay as they are.
 
-    A system message that leads `messages` is kept, after `system`. With `placement="user"` the block stands before
-    the text of the last user message.
+    A system message that leads `messages` is kept, after `system`. With `placement="user"` the block stands
+    before the text of the last user message.
     """
     rest = [{"role": m["role"], "content": m["content"]} for m in messages]
     head = [system] if system else []

@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
 
@@ -78,7 +79,7 @@ class ScriptedChatModel(BaseChatModel):
         for piece in pieces:
             yield ChatGenerationChunk(message=AIMessageChunk(content=piece))
         calls = [
-            {"name": call["name"], "args": _json(call["args"]), "id": call["id"], "index": i}
+            tool_call_chunk(name=call["name"], args=_json(call["args"]), id=call["id"], index=i)
             for i, call in enumerate(said.tool_calls)
         ]
         yield ChatGenerationChunk(

@@ -20,10 +20,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agent_memory import prompt  # noqa: E402
-from agent_memory.models.local import LocalModel  # noqa: E402
-from benchmarks.record import ROOT, record  # noqa: E402
-from training.world import Fact, Memory, World, matches  # noqa: E402
+from agent_memory import prompt
+from agent_memory.models.local import LocalModel
+from benchmarks.record import ROOT, record
+from training.world import Fact, Memory, World, matches
 
 BUNDLED = ROOT / "agent_memory" / "models" / "reader"
 Asked = tuple[list[prompt.Message], str]  # the prompt, and the right answer
@@ -65,7 +65,9 @@ def same(said: str, right: str) -> bool:
     return said.strip().rstrip(".").lower() == right.strip().rstrip(".").lower()
 
 
-def answers(model: LocalModel, prompts: list[list[prompt.Message]], *, tokens: int = 24, batch: int = 64) -> list[str]:
+def answers(
+    model: LocalModel, prompts: list[list[prompt.Message]], *, tokens: int = 24, batch: int = 64
+) -> list[str]:
     """Greedy answers, in order."""
     said: list[str] = []
     with model.wearing(None):
@@ -101,7 +103,15 @@ class Bench:
             right: Callable[[str, str], bool] = same) -> None:  # fmt: skip
         pairs = self.draw(name, make)
         said = answers(self.model, [messages for messages, _ in pairs])
-        self.add(Row(name, sum(right(s, r) for s, (_, r) in zip(said, pairs, strict=True)), len(pairs), bar, at_most))
+        self.add(
+            Row(
+                name,
+                sum(right(s, r) for s, (_, r) in zip(said, pairs, strict=True)),
+                len(pairs),
+                bar,
+                at_most,
+            )
+        )
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -139,23 +149,37 @@ class Bench:
 
     def writing(self) -> None:
         rng = random.Random(f"{self.seed}/writing")
-        memories = [self.world.memory(rng, 4, episodes=1, per_subject=2.0) for _ in range(self.questions // 4)]
+        memories = [
+            self.world.memory(rng, 4, episodes=1, per_subject=2.0) for _ in range(self.questions // 4)
+        ]
         first = [asked(m, prompt.QUESTION_REQUEST) for m in memories]
         said = answers(self.model, first, tokens=200)
         again = [[*p, {"role": "assistant", "content": s}, {"role": "user", "content": prompt.QUESTION_REQUEST_AGAIN}]
                  for p, s in zip(first, said, strict=True)]  # fmt: skip
         more = answers(self.model, again, tokens=200)
-        written = [[q.strip() for q in f"{a}\n{b}".splitlines() if q.strip()][:12] for a, b in zip(said, more, strict=True)]
+        written = [
+            [q.strip() for q in f"{a}\n{b}".splitlines() if q.strip()][:12]
+            for a, b in zip(said, more, strict=True)
+        ]
         right: list[tuple[Memory, str, str | None, Fact | None]] = []
         for memory, questions in zip(memories, written, strict=True):
             for question in questions:
                 found = [(a, f) for f in memory.facts if (a := matches(question, f)) is not None]
-                right.append((memory, question, found[0][0] if found else None, found[0][1] if found else None))
+                right.append(
+                    (memory, question, found[0][0] if found else None, found[0][1] if found else None)
+                )
         own = answers(self.model, [asked(m, q) for m, q, _, _ in right])
         good = sum(a is not None and same(s, a) for s, (_, _, a, _) in zip(own, right, strict=True))
         self.add(Row("written questions well-formed and answered rightly by itself", good, len(right), 0.95))
         covered = {(id(m), f) for m, _, _, f in right if f is not None}
-        self.add(Row("facts of a 4-fact memory covered by 12 written questions", len(covered), 4 * len(memories), 0.90))
+        self.add(
+            Row(
+                "facts of a 4-fact memory covered by 12 written questions",
+                len(covered),
+                4 * len(memories),
+                0.90,
+            )
+        )
 
     def run(self) -> None:
         self.row("reading, 1-6 facts, seen frames", 0.97, lambda r: self.reading(r, r.randint(1, 6)))
@@ -165,7 +189,12 @@ class Bench:
                  lambda r: self.reading(r, r.randint(1, 6), per_subject=1.0, frames="held"))  # fmt: skip
         self.row("reading, held-out frames, several facts per name", 0.75,
                  lambda r: self.reading(r, r.randint(3, 6), per_subject=4.0, frames="held"))  # fmt: skip
-        self.row("right without context", 0.02, lambda r: self.reading(r, r.randint(1, 6), block=False), at_most=True)
+        self.row(
+            "right without context",
+            0.02,
+            lambda r: self.reading(r, r.randint(1, 6), block=False),
+            at_most=True,
+        )
         self.row("abstains on unknown names", 0.97, lambda r: self.abstaining(r, known=False))
         self.row("abstains on known names, unstated relation", 0.90, lambda r: self.abstaining(r, known=True))
         self.row("abstains although the answer is there", 0.02, lambda r: self.reading(r, r.randint(1, 6)), at_most=True,
@@ -201,7 +230,9 @@ Size on disk: {payload["bytes"] / 1e6:.1f} MB.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, default=BUNDLED)
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)

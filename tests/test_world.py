@@ -13,7 +13,9 @@ def test_there_are_forty_relations_with_twenty_ways_to_state_and_to_ask_each():
     assert len(RELATIONS) >= 40
     world, rng = World(), random.Random(0)
     for relation in RELATIONS:
-        fact = next(f for f in iter(lambda: world.facts(rng, 1)[0], None) if f.relation is relation and not f.first)
+        fact = next(
+            f for f in iter(lambda: world.facts(rng, 1)[0], None) if f.relation is relation and not f.first
+        )
         said = {world.clause(rng, fact, frames=frames) for _ in range(300) for frames in ("seen", "held")}
         assert len(said) >= 20, (relation.name, len(said))
         asked = {world.question(rng, fact) for _ in range(600)}
@@ -22,7 +24,12 @@ def test_there_are_forty_relations_with_twenty_ways_to_state_and_to_ask_each():
 
 def test_a_fifth_of_the_frames_is_held_out_and_their_words_are_trained():
     held = held_out()
-    every = {(r.name, part, f) for r in RELATIONS for part in ("says", "asks", "knows", "who") for f in getattr(r, part)}
+    every = {
+        (r.name, part, f)
+        for r in RELATIONS
+        for part in ("says", "asks", "knows", "who")
+        for f in getattr(r, part)
+    }
     assert 0.15 <= len(held) / len(every) <= 0.25
     trained = {word for _, _, frame in every - held for word in _content_words(frame)}
     trained |= {word for r in RELATIONS for noun in r.nouns for word in noun.split()}
@@ -45,7 +52,9 @@ def test_the_two_halves_of_the_world_share_no_value():
     for split in ("train", "eval"):
         world, rng = World(split), random.Random(3)
         facts = [f for _ in range(2000) for f in world.facts(rng, 1)]
-        drawn[split] = {f.value for f in facts if f.relation.value in ("city", "food", "digits", "petname", "gift")}
+        drawn[split] = {
+            f.value for f in facts if f.relation.value in ("city", "food", "digits", "petname", "gift")
+        }
         assert drawn[split]
     assert not drawn["train"] & drawn["eval"]
 
@@ -65,4 +74,6 @@ def test_no_slot_is_left_unfilled():
     world = World()
     for seed in range(400):
         for message in world.conversation(random.Random(seed), stage=1.0):
-            assert not re.search(r"[{}\[\]<>|](?!memory|/memory)", re.sub(r"- \[[^\]]*\]|</?memory>", "", message["content"]))
+            assert not re.search(
+                r"[{}\[\]<>|](?!memory|/memory)", re.sub(r"- \[[^\]]*\]|</?memory>", "", message["content"])
+            )

@@ -305,7 +305,7 @@ _VALUES: dict[str, Callable[[Pools, random.Random], str]] = {
     "gift": lambda p, r: p.pick(r, GIFTS),
     "transport": lambda p, r: p.pick(r, TRANSPORT),
     "style": lambda p, r: p.pick(r, STYLES),
-    "weekday": lambda p, r: r.choice(WEEKDAYS),
+    "weekday": lambda _, r: r.choice(WEEKDAYS),
     "money": _money,
     "host": _host,
     "tech": lambda p, r: p.open_word(r, TECH, capital=True),

@@ -15,10 +15,10 @@ import random
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from agent_memory import prompt
@@ -37,7 +37,13 @@ SAY_NOUN = (
     "{s's} {n}: {v}",
     "when it comes to {s's} {n}, the answer is {v}",
 )
-ASK_NOUN = ("what is {s's} {n}", "what is the {n} of {obj}", "what's {s's} {n}", "{s's} {n}", "which is {s's} {n}")
+ASK_NOUN = (
+    "what is {s's} {n}",
+    "what is the {n} of {obj}",
+    "what's {s's} {n}",
+    "{s's} {n}",
+    "which is {s's} {n}",
+)
 KNOW_NOUN = ("{s's} {n}", "the {n} of {obj}", "what {s's} {n} is")
 
 SAY_WRAPS = (
@@ -124,12 +130,16 @@ _FORMS = {
 }  # fmt: skip
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 #: Clauses that cannot follow "I heard that".
-_IMPERATIVE = re.compile(r"(get|give|keep|do|please|log|book|use|type|look|come|bring|offer|enter|press|call|lesson|if|"
-                         r"when|whenever|as soon|every time|restart|you can|always|you must|on|in|to)\b")
+_IMPERATIVE = re.compile(
+    r"(get|give|keep|do|please|log|book|use|type|look|come|bring|offer|enter|press|call|lesson|if|"
+    r"when|whenever|as soon|every time|restart|you can|always|you must|on|in|to)\b"
+)
 _PERSON = re.compile(r"<([^<>/]*)/([^<>/]*)>")
-_STOP = set("a an the is was be been of in on at for to by with from as it its that this and or so up out do does did "
-            "has have had can could will would should must may not no what which who whom whose where when how i you me "
-            "my we us our your their they if there all one".split())  # fmt: skip
+_STOP = frozenset(
+    """a an the is was be been of in on at for to by with from as it its that this and or so up out do does did has
+    have had can could will would should must may not no what which who whom whose where when how i you me my we us our
+    your their they if there all one""".split()
+)
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,9 @@ class Memory:
 
     def block(self) -> str:
         """The memory as the product prints it."""
-        return prompt.block_of_lines([prompt.line(text, date=day, source=source) for day, source, text in self.lines])
+        return prompt.block_of_lines(
+            [prompt.line(text, date=day, source=source) for day, source, text in self.lines]
+        )
 
     def names(self) -> set[str]:
         """Every subject and value, for keeping new ones apart."""
@@ -203,17 +215,21 @@ def _noun_held(relation: str, noun: str, template: str) -> bool:
     return zlib.crc32(f"{relation}|{noun}|{template}".encode()) % 5 == 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _frames(relation_index: int, part: str, frames: str) -> tuple[str, ...]:
     relation = RELATIONS[relation_index]
     held = held_out()
     if part in ("say_noun", "ask_noun", "know_noun"):
         templates = {"say_noun": SAY_NOUN, "ask_noun": ASK_NOUN, "know_noun": KNOW_NOUN}[part]
         return tuple(
-            template.replace("{n}", noun) for noun in relation.nouns for template in templates
+            template.replace("{n}", noun)
+            for noun in relation.nouns
+            for template in templates
             if _noun_held(relation.name, noun, template) == (frames == "held")
         )
-    return tuple(f for f in getattr(relation, part) if ((relation.name, part, f) in held) == (frames == "held"))
+    return tuple(
+        f for f in getattr(relation, part) if ((relation.name, part, f) in held) == (frames == "held")
+    )
 
 
 _INDEX = {relation.name: i for i, relation in enumerate(RELATIONS)}
@@ -271,20 +287,20 @@ class World:
             if not relations:
                 continue
             first = kind == "person" and rng.random() < first_share and ("first", "I") not in used
-            subject = "I" if first else self._new(rng, lambda kind=kind: self.pools.subject(rng, kind), taken)
+            subject = "I" if first else self._new(lambda kind=kind: self.pools.subject(rng, kind), taken)
             if first:
                 used.add(("first", "I"))
             wanted = min(count - len(found), 1 + int(rng.random() * 2 * (per_subject - 0.5)), len(relations))
             for relation in rng.sample(relations, wanted):
-                value = self._new(rng, lambda r=relation: self.pools.value(rng, r.value), taken)
+                value = self._new(lambda r=relation: self.pools.value(rng, r.value), taken)
                 found.append(Fact(relation, subject, value, first))
         rng.shuffle(found)
         return found
 
     @staticmethod
-    def _new(rng: random.Random, draw: Any, taken: set[str]) -> str:
+    def _new(draw: Callable[[], str], taken: set[str]) -> str:
         for _ in range(20):
-            text: str = draw()
+            text = draw()
             if _core(text) not in taken:
                 break
         taken.add(_core(text))
@@ -297,14 +313,20 @@ class World:
         """The fact as a clause without capital and end mark."""
         index = _INDEX[fact.relation.name]
         part = "say_noun" if fact.relation.nouns and rng.random() < 0.3 else "says"
-        choices = _frames(index, part, frames) or _frames(index, "says", frames) or _frames(index, "says", "seen")
+        choices = (
+            _frames(index, part, frames) or _frames(index, "says", frames) or _frames(index, "says", "seen")
+        )
         return expand(rng.choice(choices), rng, subject=subject or fact.subject, value=fact.value,
                       first=fact.first if first is None else first)  # fmt: skip
 
     def statement(self, rng: random.Random, fact: Fact, *, frames: str = "seen", update: bool = False,
                   plain: bool = False) -> str:  # fmt: skip
         """The fact as a sentence; a named person may tell it in the first person."""
-        named = fact.relation.subject == "person" and not fact.first and not fact.subject.startswith(("my ", "our ", "the "))
+        named = (
+            fact.relation.subject == "person"
+            and not fact.first
+            and not fact.subject.startswith(("my ", "our ", "the "))
+        )
         if named and not plain and rng.random() < 0.12:
             clause = self.clause(rng, fact, frames=frames, subject="I", first=True)
             told = (rng.choice(UPDATE_WRAPS) if update else "{}.").format(clause)
@@ -314,7 +336,9 @@ class World:
         plain = plain or bool(_IMPERATIVE.match(clause))
         return _capital(("{}." if plain else rng.choice(wraps)).format(clause))
 
-    def episode(self, rng: random.Random, facts: Sequence[Fact], *, frames: str = "seen", plain: bool = False) -> str:
+    def episode(
+        self, rng: random.Random, facts: Sequence[Fact], *, frames: str = "seen", plain: bool = False
+    ) -> str:
         """Several facts as one text; a repeated subject may become a pronoun or share a verb."""
         sentences: list[str] = []
         previous: Fact | None = None
@@ -339,7 +363,9 @@ class World:
         """A question whose answer is `fact.answer`."""
         index = _INDEX[fact.relation.name]
         draw = rng.random()
-        part = "asks" if draw < 0.45 else "knows" if draw < 0.7 else "ask_noun" if draw < 0.85 else "know_noun"
+        part = (
+            "asks" if draw < 0.45 else "knows" if draw < 0.7 else "ask_noun" if draw < 0.85 else "know_noun"
+        )
         choices = _frames(index, part, frames)
         if not choices:
             part, choices = "asks", _frames(index, "asks", frames) or _frames(index, "asks", "seen")
@@ -348,7 +374,9 @@ class World:
             return _capital(rng.choice(KNOW_WRAPS).format(text))
         return _capital(("{}?" if plain else rng.choice(ASK_WRAPS)).format(text))
 
-    def reversed_question(self, rng: random.Random, fact: Fact, *, frames: str = "seen", plain: bool = False) -> str | None:
+    def reversed_question(
+        self, rng: random.Random, fact: Fact, *, frames: str = "seen", plain: bool = False
+    ) -> str | None:
         """A question whose answer is `fact.subject_answer`; None where the relation has none."""
         index = _INDEX[fact.relation.name]
         choices = _frames(index, "who", frames) or _frames(index, "who", "seen")
@@ -361,8 +389,8 @@ class World:
         """A fact about somebody or something that the memory does not hold."""
         kinds = [f.relation for f in facts if not f.first] or list(RELATIONS)
         relation = rng.choice(kinds) if rng.random() < 0.7 else rng.choice(RELATIONS)
-        subject = self._new(rng, lambda: self.pools.subject(rng, relation.subject), taken)
-        return Fact(relation, subject, self._new(rng, lambda: self.pools.value(rng, relation.value), taken))
+        subject = self._new(lambda: self.pools.subject(rng, relation.subject), taken)
+        return Fact(relation, subject, self._new(lambda: self.pools.value(rng, relation.value), taken))
 
     def unstated(self, rng: random.Random, facts: Sequence[Fact], taken: set[str]) -> Fact | None:
         """A fact about a known subject in a relation that the memory does not state, nor one like it."""
@@ -373,7 +401,7 @@ class World:
         if not relations:
             return None
         relation = rng.choice(relations)
-        value = self._new(rng, lambda: self.pools.value(rng, relation.value), taken)
+        value = self._new(lambda: self.pools.value(rng, relation.value), taken)
         return Fact(relation, base.subject, value, base.first)
 
     # ---- memories ----------------------------------------------------------------------------------------------
@@ -383,12 +411,18 @@ class World:
                taken: set[str] | None = None, first_share: float = 0.25) -> Memory:  # fmt: skip
         """A memory of `count` facts in `episodes` lines (by default one to four facts a line)."""
         taken = set() if taken is None else taken
-        facts = self.facts(rng, count, per_subject=per_subject, open_only=open_only, taken=taken, first_share=first_share)
+        facts = self.facts(
+            rng, count, per_subject=per_subject, open_only=open_only, taken=taken, first_share=first_share
+        )
         if rng.random() < 0.5:  # facts about one subject stand together
             facts.sort(key=lambda f: zlib.crc32(f.subject.encode()))
         groups: list[list[Fact]] = []
         for fact in facts:
-            if groups and len(groups[-1]) < 4 and (episodes is not None and len(groups) >= episodes or rng.random() < 0.35):
+            if (
+                groups
+                and len(groups[-1]) < 4
+                and ((episodes is not None and len(groups) >= episodes) or rng.random() < 0.35)
+            ):
                 groups[-1].append(fact)
             else:
                 groups.append([fact])
@@ -396,10 +430,17 @@ class World:
         memory = Memory(facts=list(facts))
         for i, fact in enumerate(facts):
             if rng.random() < update_share:
-                newer = Fact(fact.relation, fact.subject,
-                             self._new(rng, lambda f=fact: self.pools.value(rng, f.relation.value), taken), fact.first)
+                newer = Fact(
+                    fact.relation,
+                    fact.subject,
+                    self._new(lambda f=fact: self.pools.value(rng, f.relation.value), taken),
+                    fact.first,
+                )
                 place = next(j for j, group in enumerate(groups) if fact in group)
-                texts.insert(rng.randrange(place, len(texts)) + 1, self.statement(rng, newer, frames=frames, update=True))
+                texts.insert(
+                    rng.randrange(place, len(texts)) + 1,
+                    self.statement(rng, newer, frames=frames, update=True),
+                )
                 groups = [*groups, *[[] for _ in range(len(texts) - len(groups))]]
                 memory.facts[i] = newer
                 memory.stale.append(fact)
@@ -449,11 +490,15 @@ class World:
         if placement == "user":
             turns = turns[:2]
             messages = messages[:2]
-        composed = prompt.compose(messages, block=memory.block(), system=self._system(rng), placement=placement)
+        composed = prompt.compose(
+            messages, block=memory.block(), system=self._system(rng), placement=placement
+        )
         skills = [skill for _, _, skill in turns]
         return _marked(composed, skills)
 
-    def _turns(self, rng: random.Random, memory: Memory, taken: set[str], *, single: bool) -> list[tuple[str, str, str]]:
+    def _turns(
+        self, rng: random.Random, memory: Memory, taken: set[str], *, single: bool
+    ) -> list[tuple[str, str, str]]:
         stale = [f.relation.name + f.subject for f in memory.stale]
         asked: list[tuple[str, str, str]] = []
         wanted = 1 if single else min(16, 2 * len(memory.facts) + 2)
@@ -468,7 +513,13 @@ class World:
                 if text is not None:
                     asked.append((text, fact.subject_answer, "reverse"))
             elif draw < 0.88:
-                asked.append((self.question(rng, self.unknown_name(rng, memory.facts, taken)), prompt.ABSTENTION, "unknown"))
+                asked.append(
+                    (
+                        self.question(rng, self.unknown_name(rng, memory.facts, taken)),
+                        prompt.ABSTENTION,
+                        "unknown",
+                    )
+                )
             else:
                 unstated = self.unstated(rng, memory.facts, taken)
                 if unstated is not None:
@@ -476,7 +527,11 @@ class World:
         if not asked:
             fact = rng.choice(memory.facts)
             asked = [(self.question(rng, fact), fact.answer, "read")]
-        return [turn for text, answer, skill in asked for turn in (("user", text, ""), ("assistant", answer, skill))]
+        return [
+            turn
+            for text, answer, skill in asked
+            for turn in (("user", text, ""), ("assistant", answer, skill))
+        ]
 
     def _told(self, rng: random.Random) -> list[dict[str, Any]]:
         taken: set[str] = set()
@@ -488,7 +543,9 @@ class World:
         block = ""
         if rng.random() < 0.4:
             block = self.memory(rng, rng.randint(1, 6), taken=taken, first_share=0.0).block()
-        composed = prompt.compose([{"role": r, "content": t} for r, t, _ in turns], block=block, system=self._system(rng))
+        composed = prompt.compose(
+            [{"role": r, "content": t} for r, t, _ in turns], block=block, system=self._system(rng)
+        )
         return _marked(composed, [skill for _, _, skill in turns])
 
     def _without_block(self, rng: random.Random) -> list[dict[str, Any]]:
@@ -496,18 +553,28 @@ class World:
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             fact = self.facts(rng, 1)[0]
             text = self.reversed_question(rng, fact) if rng.random() < 0.2 else None
-            turns += [("user", text or self.question(rng, fact), ""), ("assistant", prompt.ABSTENTION, "closed")]
+            turns += [
+                ("user", text or self.question(rng, fact), ""),
+                ("assistant", prompt.ABSTENTION, "closed"),
+            ]
         composed = prompt.compose([{"role": r, "content": t} for r, t, _ in turns], system=self._system(rng))
         return _marked(composed, [skill for _, _, skill in turns])
 
     def _writing(self, rng: random.Random) -> list[dict[str, Any]]:
-        memory = self.memory(rng, rng.choice((1, 1, 2, 3, 4, 4, 5)), episodes=1, per_subject=rng.choice((1.0, 2.0, 4.0)))
+        memory = self.memory(
+            rng, rng.choice((1, 1, 2, 3, 4, 4, 5)), episodes=1, per_subject=rng.choice((1.0, 2.0, 4.0))
+        )
         rounds = [prompt.QUESTION_REQUEST] + [prompt.QUESTION_REQUEST_AGAIN] * (rng.random() < 0.5)
         turns: list[tuple[str, str, str]] = []
         seen: set[str] = set()
         for request in rounds:
-            turns += [("user", request, ""), ("assistant", "\n".join(self.written(rng, memory.facts, seen)), "write")]
-        composed = prompt.compose([{"role": r, "content": t} for r, t, _ in turns], block=memory.block(), system=self._system(rng))
+            turns += [
+                ("user", request, ""),
+                ("assistant", "\n".join(self.written(rng, memory.facts, seen)), "write"),
+            ]
+        composed = prompt.compose(
+            [{"role": r, "content": t} for r, t, _ in turns], block=memory.block(), system=self._system(rng)
+        )
         return _marked(composed, [skill for _, _, skill in turns])
 
     def written(self, rng: random.Random, facts: Sequence[Fact], seen: set[str]) -> list[str]:

@@ -250,7 +250,8 @@ def common_subject(questions: Sequence[str], episode_text: str) -> tuple[str, ..
             runs[-1].append(word)
         elif runs[-1]:
             runs.append([])
-    best = " ".join(max(runs, key=len))
+    longest = max(runs, key=len)
+    best = " ".join(longest)
     return (best,) if best and all(best in question.lower() for question in questions) else ()
 
 
