@@ -8,8 +8,8 @@ A context block is one line per episode, oldest first, between two delimiters:
 
 It stands at the end of the system message, or before the last user message. What is recalled is data: the
 delimiters are escaped inside content, and a text cannot open a line of its own. The bundled reader is
-trained on exactly what this file prints, and study, exam, ask, chat and every integration call it; a change here needs
-a new reader.
+trained on exactly what this file prints, and study, exam, ask, chat and every integration call it; a change
+here needs a new reader.
 """
 
 from __future__ import annotations
