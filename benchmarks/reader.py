@@ -61,7 +61,7 @@ def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def same(said: str, right: str) -> bool:
-    """Exact match but for case at the start and a closing full stop."""
+    """Exact match but for case and a closing full stop."""
     return said.strip().rstrip(".").lower() == right.strip().rstrip(".").lower()
 
 
@@ -163,14 +163,14 @@ class Bench:
         ]
         right: list[tuple[Memory, str, str | None, Fact | None]] = []
         for memory, questions in zip(memories, written, strict=True):
-            for question in questions:
+            for question in dict.fromkeys(questions):  # a repeated question counts once
                 found = [(a, f) for f in memory.facts if (a := matches(question, f)) is not None]
                 right.append(
                     (memory, question, found[0][0] if found else None, found[0][1] if found else None)
                 )
         own = answers(self.model, [asked(m, q) for m, q, _, _ in right])
         good = sum(a is not None and same(s, a) for s, (_, _, a, _) in zip(own, right, strict=True))
-        self.add(Row("written questions well-formed and answered rightly by itself", good, len(right), 0.95))
+        self.add(Row("written questions well-formed and answered rightly by itself", good, max(1, len(right)), 0.95))
         covered = {(id(m), f) for m, _, _, f in right if f is not None}
         self.add(
             Row(

@@ -77,3 +77,23 @@ def test_no_slot_is_left_unfilled():
             assert not re.search(
                 r"[{}\[\]<>|](?!memory|/memory)", re.sub(r"- \[[^\]]*\]|</?memory>", "", message["content"])
             )
+
+
+def test_what_changed_is_stated_after_what_it_replaces():
+    world, changes = World("eval"), 0
+    for seed in range(400):
+        memory = world.memory(random.Random(seed), 5, update_share=0.5)
+        texts = [text.lower() for _, _, text in memory.lines]
+        for old in memory.stale:
+            new = next(f for f in memory.facts if f.subject == old.subject and f.relation is old.relation)
+            first = max(i for i, text in enumerate(texts) if old.value.lower() in text)
+            last = max(i for i, text in enumerate(texts) if new.value.lower() in text)
+            changes += 1
+            nested = old.value.lower() in new.value.lower() or new.value.lower() in old.value.lower()
+            assert last > first or nested
+    assert changes > 300
+
+
+def test_episodes_asked_for_are_episodes_printed():
+    world = World("eval")
+    assert all(len(world.memory(random.Random(seed), 20, episodes=20).lines) == 20 for seed in range(20))

@@ -6,7 +6,8 @@ Breadth is the point: a statement is frame x synonym x wrapper x person, a quest
 the nouns of a relation. A fifth of the frames is held out (`frames="held"`); each content word of a held-out frame
 occurs in some other frame that is trained, so that only the sentence is new and not the words.
 
-`World(split="train")` and `World(split="eval")` share no listed or invented name or value (see `pools.py`).
+`World(split="train")` and `World(split="eval")` share no listed or invented name or value (see `pools.py`); dates,
+times, amounts of money and weekdays are too few to be split.
 """
 
 from __future__ import annotations
@@ -175,10 +176,6 @@ class Memory:
         return prompt.block_of_lines(
             [prompt.line(text, date=day, source=source) for day, source, text in self.lines]
         )
-
-    def names(self) -> set[str]:
-        """Every subject and value, for keeping new ones apart."""
-        return {f.subject for f in self.facts} | {f.value for f in self.facts} | {f.value for f in self.stale}
 
 
 def _yours(text: str) -> str:
@@ -421,7 +418,7 @@ class World:
             if (
                 groups
                 and len(groups[-1]) < 4
-                and ((episodes is not None and len(groups) >= episodes) or rng.random() < 0.35)
+                and (rng.random() < 0.35 if episodes is None else len(groups) >= episodes)
             ):
                 groups[-1].append(fact)
             else:
@@ -437,11 +434,9 @@ class World:
                     fact.first,
                 )
                 place = next(j for j, group in enumerate(groups) if fact in group)
-                texts.insert(
-                    rng.randrange(place, len(texts)) + 1,
-                    self.statement(rng, newer, frames=frames, update=True),
-                )
-                groups = [*groups, *[[] for _ in range(len(texts) - len(groups))]]
+                at = rng.randrange(place, len(texts)) + 1
+                texts.insert(at, self.statement(rng, newer, frames=frames, update=True))
+                groups.insert(at, [])  # keeps step with texts: what comes later must stay later
                 memory.facts[i] = newer
                 memory.stale.append(fact)
         for _ in range(sum(rng.random() < chitchat for _ in texts)):
