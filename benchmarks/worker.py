@@ -1,8 +1,8 @@
 """Three workers, ten namespaces, random kills: is what is due consolidated, once at a time, and nothing lost?
 
 `python benchmarks/worker.py` takes about two minutes. Worker processes follow the rules of ten namespaces
-while new episodes keep coming; every few seconds one of them is killed, stopped for longer than its lease and
-woken again, or asked to stop, and is replaced. Each job is a whole consolidation by the pipeline, on a
+while new episodes keep coming; every few seconds one that has come up is killed, stopped for longer than its
+lease and woken again, or asked to stop, and is replaced. Each job is a whole consolidation by the pipeline, on a
 two-layer model with a scripted reader, so that it takes about a second. Afterwards one worker finishes what
 is left, undisturbed, and the record is compared with what must hold:
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import shutil
 import signal
@@ -122,8 +123,13 @@ def work(folder: Path) -> None:
             lease=LEASE,
         )
         signal.signal(signal.SIGTERM, lambda *_: worker.request_stop())
-        (own_copy / "ready").touch()
+        (folder / f"ready-{os.getpid()}").touch()
         worker.run()
+
+
+def ready(folder: Path, worker: subprocess.Popen[bytes]) -> bool:
+    """Whether a worker has loaded its model and works; a blow before that would show nothing."""
+    return (folder / f"ready-{worker.pid}").exists()
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
@@ -170,9 +176,12 @@ def blows(
 ) -> None:
     """Adds an episode twice a second, and strikes a worker now and then."""
     asleep: dict[int, float] = {}
+    while not all(ready(folder, worker) for worker in workers):
+        time.sleep(0.2)
     end = time.monotonic() + seconds
-    next_blow = time.monotonic() + 5  # the first workers must come up
+    next_blow = time.monotonic()
     while (now := time.monotonic()) < end:
+        time.sleep(0.5)
         add(folder, rng.choice(USERS), number=done["episodes"])
         done["episodes"] += 1
         for index, wake in list(asleep.items()):
@@ -180,7 +189,10 @@ def blows(
                 workers[index].send_signal(signal.SIGCONT)
                 del asleep[index]
         if now >= next_blow:
-            index = rng.choice([i for i in range(WORKERS) if i not in asleep] or [0])
+            awake = [i for i in range(WORKERS) if i not in asleep and ready(folder, workers[i])]
+            if not awake:
+                continue
+            index = rng.choice(awake)
             blow = rng.choices(list(BLOWS), weights=list(BLOWS.values()))[0]
             done[blow] += 1
             if blow == "stop and wake":
@@ -191,7 +203,6 @@ def blows(
                 workers[index].wait()
                 workers[index] = start(folder)
             next_blow = now + rng.uniform(1, 4)
-        time.sleep(0.5)
     for index in asleep:
         workers[index].send_signal(signal.SIGCONT)
 
