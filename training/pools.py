@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 
 Split = str  # "train" | "eval"
 
@@ -132,6 +133,13 @@ KIN = """my sister|my brother|my mother|my father|my uncle|my aunt|my cousin|my 
 my landlord|my wife|my husband|my grandmother|my grandfather|my son|my daughter|my nephew|my niece|my best friend
 our intern|our accountant|our gardener|the new manager|the plumber|our teacher|my coach|my dentist|our cook"""
 
+#: Share of what training draws in which content words are replaced at random, so that an answer is copied whatever
+#: its words are. Measured: a reader trained without it reads 1-6 facts at 94 % with trained names and values, and at
+#: 62 % with others.
+SCRAMBLED_SHARE = 0.35
+_FUNCTION_WORDS = frozenset("the a an in on under behind next to beside of and my our for with at by is does not".split())
+_FIXED_KINDS = frozenset("digits code date room time money weekday".split())  # their form is the point
+
 _ONSETS = "b br c ch cl d dr f fl g gl gr h j k kl l m n p pl qu r s sh sk st t th tr v w z".split()
 _VOWELS = "a e i o u a e i o u ai ea ee ia oo ou".split()
 _CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "ck", "nd", "rk", "ss", "th"]
@@ -155,6 +163,16 @@ def invented(rng: random.Random, split: Split) -> str:
             return word
 
 
+@lru_cache(maxsize=2)
+def _vocabulary(split: Split) -> tuple[str, ...]:
+    """Every word of the entries of this half, in lower case."""
+    entries: list[str] = []
+    for listed in (value for name, value in globals().items() if name.isupper() and not name.startswith("_")):
+        entries += _listed(listed) if isinstance(listed, str) else listed if isinstance(listed, list) else []
+    kept = {word.lower() for entry in entries if in_split(entry, split) for word in entry.split()}
+    return tuple(sorted(word for word in kept if word.isalpha() and word not in _FUNCTION_WORDS))
+
+
 class Pools:
     """Draws subjects and values of one half of the world."""
 
@@ -171,6 +189,18 @@ class Pools:
             self._cache[id(entries)] = kept
         return rng.choice(kept)
 
+    def scrambled(self, rng: random.Random, text: str) -> str:
+        """The text with most content words replaced by invented ones, or by words of any other list."""
+        words = text.split(" ")
+        for i, word in enumerate(words):
+            if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word) and rng.random() < 0.7:
+                new = invented(rng, self.split) if rng.random() < 0.5 else rng.choice(_vocabulary(self.split))
+                words[i] = new.capitalize() if word[:1].isupper() else new
+        return " ".join(words)
+
+    def _perhaps_scrambled(self, rng: random.Random, text: str) -> str:
+        return self.scrambled(rng, text) if self.split == "train" and rng.random() < SCRAMBLED_SHARE else text
+
     def word(self, rng: random.Random) -> str:
         """An invented word, capitalised."""
         return invented(rng, self.split).capitalize()
@@ -182,6 +212,10 @@ class Pools:
 
     def subject(self, rng: random.Random, kind: str) -> str:
         """A subject of a relation: `person`, `project`, `item`, `place`, `event` or `condition`."""
+        text = self._subject(rng, kind)
+        return text if kind == "person" else self._perhaps_scrambled(rng, text)
+
+    def _subject(self, rng: random.Random, kind: str) -> str:
         if kind == "person":
             return self.pick(rng, KIN) if rng.random() < 0.12 else self.name(rng)
         if kind == "project":
@@ -202,7 +236,8 @@ class Pools:
 
     def value(self, rng: random.Random, kind: str) -> str:
         """A value of a relation, as it stands in a statement and as it is answered."""
-        return _VALUES[kind](self, rng)
+        text = _VALUES[kind](self, rng)
+        return text if kind in _FIXED_KINDS else self._perhaps_scrambled(rng, text)
 
     def open_word(self, rng: random.Random, entries: str | list[str], *, capital: bool = False) -> str:
         """A listed entry, or with `INVENTED_SHARE` an invented word."""
