@@ -165,8 +165,8 @@ class ModelConfig(Section):
     """Whether a name that is not in the local cache may be fetched from the Hugging Face hub."""
     batch_size: int = Field(default=64, ge=1)
     """Prompts decoded at once."""
-    forward_tokens: int = Field(default=4096, ge=64)
-    """Most tokens of one forward pass over packed rows; bounds memory."""
+    forward_tokens: int | None = Field(default=None, ge=64)
+    """Most tokens of one forward pass over packed rows; None follows from the model's size."""
 
 
 class PromptConfig(Section):

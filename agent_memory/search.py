@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from agent_memory.config import SearchConfig
 from agent_memory.errors import EmbeddingError, InvalidInput
@@ -31,9 +31,9 @@ from agent_memory.store import lexical
 from agent_memory.store.checks import check_time
 from agent_memory.store.database import Database
 from agent_memory.store.filters import condition
-from agent_memory.store.lexical import Keys, Scores, chunks, fetched
-from agent_memory.store.rows import episode_of, live
-from agent_memory.store.tables import episodes, namespaces
+from agent_memory.store.keys import Keys, Scores, among, fetched
+from agent_memory.store.rows import episode_of
+from agent_memory.store.tables import UtcTime, episodes, namespaces
 from agent_memory.store.vector_index import VectorIndex
 from agent_memory.store.vectors import Similar, normalised
 from agent_memory.types import Episode, Namespace, SearchResult
@@ -43,12 +43,17 @@ logger = logging.getLogger(__name__)
 _giver, _other = episodes.alias("giver"), episodes.alias("other")
 #: Keys of found episodes and of those around them in their sessions, and how many steps are between.
 _AROUND = select(_giver.c.pk, _other.c.pk, _giver.c.position - _other.c.position).where(
-    _giver.c.namespace_id == bindparam("owner"),
-    _giver.c.pk.in_(bindparam("pks", expanding=True)),
-    _other.c.namespace_id == bindparam("owner"),
+    among(_giver, _giver.c.pk),
+    _other.c.namespace_id == _giver.c.namespace_id,
     _other.c.session_id == _giver.c.session_id,
     _other.c.position.between(_giver.c.position - bindparam("reach"), _giver.c.position + bindparam("reach")),
     _other.c.pk != _giver.c.pk,
+)
+_NAMES = select(episodes.c.pk, episodes.c.id).where(among(episodes, episodes.c.pk))
+_TIMES = select(episodes.c.pk, episodes.c.occurred_at).where(among(episodes, episodes.c.pk))
+_LIVE = select(episodes).where(
+    among(episodes, episodes.c.pk),
+    or_(episodes.c.expires_at.is_(None), episodes.c.expires_at > bindparam("now", type_=UtcTime)),
 )
 _MAX_CHARACTERS = 1_000_000  # of a query; only its first terms count
 _SECONDS_PER_DAY = 86_400.0
@@ -159,11 +164,11 @@ class _Fusion:
         """Finds the candidates and scores them and their neighbours."""
         n = max(self.settings.candidates, k)
         self.words = lexical.rank(self.connection, self.owner, query, settings=self.settings)
-        found = self.words.top(n, among=self.allowed)
+        found = self.words.top(n, only=self.allowed)
         self.meaning: Similar | None = None
         if vector is not None and self.settings.vector_weight:
-            self.meaning = index.nearest(self.connection, self.owner, vector, n=n, among=self.allowed)
-            found = np.concatenate((found, self.meaning.top(n, among=self.allowed)))
+            self.meaning = index.nearest(self.connection, self.owner, vector, n=n, only=self.allowed)
+            found = np.concatenate((found, self.meaning.top(n, only=self.allowed)))
         self.candidates = np.unique(found)
         self._score(self.candidates)
         best = np.argsort(-self.own, kind="stable")[: self.settings.neighbour_givers]
@@ -188,9 +193,7 @@ class _Fusion:
         reach = self.settings.neighbour_reach
         if not reach or not self.settings.neighbour_share:
             return np.empty((0, 3), np.int64)
-        rows: list[tuple[int, int, int]] = []
-        for chunk in chunks(givers.tolist()):
-            rows += fetched(self.connection, _AROUND, owner=self.owner, pks=chunk, reach=reach)
+        rows = fetched(self.connection, _AROUND, owner=self.owner, pks=givers, reach=reach)
         pairs = np.array(rows, dtype=np.int64).reshape(-1, 3)
         return pairs if self.allowed is None else pairs[np.isin(pairs[:, 1], self.allowed)]
 
@@ -213,10 +216,8 @@ class _Fusion:
         weight, half_life = self.settings.recency_weight, self.settings.recency_half_life_days
         if not weight:
             return np.zeros(len(self.pks))
-        times: dict[int, datetime] = {}
-        for chunk in chunks(self.pks.tolist()):
-            rows = self.connection.execute(select(episodes.c.pk, episodes.c.occurred_at).where(_keys(chunk)))
-            times.update((row.pk, row.occurred_at) for row in rows)
+        found = self.connection.execute(_TIMES, {"owner": self.owner, "pks": self.pks}).all()
+        times: dict[int, datetime] = {row.pk: row.occurred_at for row in found}
         seconds = [(self.now - times.get(pk, self.now)).total_seconds() for pk in self.pks.tolist()]
         days = np.maximum(np.array(seconds), 0.0) / _SECONDS_PER_DAY
         return weight * 0.5 ** (days / half_life)
@@ -236,12 +237,8 @@ class _Fusion:
         return [SearchResult(episode, float(self.total[at]), why.get(at)) for at, episode in taken]
 
     def _live(self, pks: list[int], namespace: Namespace) -> dict[int, Episode]:
-        found: dict[int, Episode] = {}
-        for chunk in chunks(pks):
-            statement = select(episodes).where(_keys(chunk), live(self.owner, self.now))
-            for row in self.connection.execute(statement).all():
-                found[row.pk] = episode_of(row, namespace)
-        return found
+        rows = self.connection.execute(_LIVE, {"owner": self.owner, "pks": pks, "now": self.now}).all()
+        return {row.pk: episode_of(row, namespace) for row in rows}
 
     def _why(self, places: list[int]) -> dict[int, Mapping[str, Any]]:
         """For each result: what its words, its meaning, its neighbours and its age gave."""
@@ -280,10 +277,7 @@ class _Fusion:
             return {}
         receivers, shares = self._shares()
         wanted = np.isin(receivers, places)
-        names: dict[int, str] = {}
-        for chunk in chunks(np.unique(self.pairs[wanted, 0]).tolist()):
-            rows = self.connection.execute(select(episodes.c.pk, episodes.c.id).where(_keys(chunk)))
-            names.update((row.pk, row.id) for row in rows)
+        names = dict(fetched(self.connection, _NAMES, owner=self.owner, pks=np.unique(self.pairs[wanted, 0])))
         found: dict[int, dict[str, float]] = {}
         for at, pk, share in zip(receivers[wanted], self.pairs[wanted, 0], shares[wanted], strict=True):
             found.setdefault(int(at), {})[names[int(pk)]] = float(share)
@@ -296,8 +290,3 @@ def _standardised(raw: Scores, inside: Any) -> _Part:
     mean, spread = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
     standard = (raw - mean) / spread if spread > 0 else np.zeros(len(raw))
     return _Part(raw, np.nan_to_num(standard, nan=0.0))
-
-
-def _keys(pks: list[int]) -> ColumnElement[bool]:
-    return episodes.c.pk.in_(pks)
-

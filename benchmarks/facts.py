@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from training import world as source
-from training.world import Fact, World
+from training import frames as forms
+from training import phrases
+from training.frames import Fact
+from training.world import World
 
 FACTS_PER_EPISODE = 4
 
@@ -156,20 +158,20 @@ def frames_of(text: str, fact: Fact) -> set[str]:
 @lru_cache(maxsize=8192)
 def _patterns(fact: Fact) -> tuple[tuple[str, re.Pattern[str]], ...]:
     relation = fact.relation
-    nouns = [t.replace("{n}", n) for n in relation.nouns for t in (*source.ASK_NOUN, *source.KNOW_NOUN)]
+    nouns = [t.replace("{n}", n) for n in relation.nouns for t in (*phrases.ASK_NOUN, *phrases.KNOW_NOUN)]
     frames = [*relation.asks, *relation.knows, *nouns, *relation.who]
     head, tail = _wraps()
     return tuple(
-        (frame, re.compile(f"(?:{head})(?:{source._frame_pattern(frame, fact)})(?:{tail})"))
+        (frame, re.compile(f"(?:{head})(?:{forms._frame_pattern(frame, fact)})(?:{tail})"))
         for frame in frames
     )
 
 
 @lru_cache(maxsize=1)
 def _wraps() -> tuple[str, str]:
-    wraps = (*source.ASK_WRAPS, *source.KNOW_WRAPS)
+    wraps = (*phrases.ASK_WRAPS, *phrases.KNOW_WRAPS)
     heads, tails = zip(*(wrap.split("{}") for wrap in wraps), strict=True)
-    squeeze = source._squeeze
+    squeeze = forms._squeeze
     return (
         "|".join(sorted({re.escape(squeeze(h)) for h in heads}, key=len, reverse=True)),
         "|".join(sorted({re.escape(squeeze(t).rstrip("?.!")) for t in tails}, key=len, reverse=True)),

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from agent_memory import prompt
 from agent_memory.models.local import LocalModel
 from benchmarks.record import ROOT, record
-from training.world import Fact, Memory, World, matches
+from training.frames import Fact, matches
+from training.world import Memory, World
 
 BUNDLED = ROOT / "agent_memory" / "models" / "reader"
 Asked = tuple[list[prompt.Message], str]  # the prompt, and the right answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_memory import MemoryManager
+from agent_memory import MemoryManager, search
 from agent_memory.config import Config, IndexConfig, SearchConfig
 from agent_memory.errors import FilterError, InvalidInput
+from agent_memory.store import lexical, vectors
 from agent_memory.types import SearchResult
 from tests.store_places import Place
 
@@ -206,3 +208,19 @@ def test_nobody_finds_or_is_moved_by_what_is_of_others(
     assert after == before
     assert {one.episode.user_id for one in after} <= {asking}
     assert len(after) == len(set(own))
+
+
+def test_keys_are_looked_up_and_no_namespace_is_walked(place: Place) -> None:
+    statements = (search._AROUND, search._LIVE, search._NAMES, search._TIMES, vectors._SOME, lexical._INSIDE)
+    with memory(place) as alice:
+        alice.add_many(["red boat", "blue boat"])
+        with alice.database.read() as connection:
+            if connection.dialect.name != "sqlite":
+                pytest.skip("SQLite's planner chooses without statistics; PostgreSQL's has them")
+            for statement in statements:
+                compiled = statement.compile(dialect=connection.dialect)
+                sql = re.sub(r"__\[POSTCOMPILE_\w+\]", "'red'", str(compiled))
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")).all()
+                steps = [row[3] for row in plan if "json_each" not in row[3]]
+                assert any("pk=?" in step or "rowid=?" in step for step in steps)
+                assert not [step for step in steps if step.endswith("(namespace_id=?)") or "SCAN" in step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ from sqlalchemy import text as sql_text
 from agent_memory import Config, MemoryManager
 from agent_memory.config import IndexConfig
 from agent_memory.errors import FilterError, InvalidInput, NotFound
+from agent_memory.store.scrub import scrub
+from agent_memory.store.vectors import ChromaFolder
 from tests.store_places import Place
 
 
@@ -211,3 +214,28 @@ def test_many_thousand_ids_are_forgotten_in_one_call(place: Place) -> None:
         added = memory.add_many([f"n {n}" for n in range(1200)])
         assert len(memory.forget([one.id for one in added]).ids) == 1200
         assert memory.verify() == []
+
+
+def test_what_chroma_leaves_uninitialised_is_zeroed_and_its_graph_still_answers(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(3).normal(size=(120, 16)).astype(np.float32)
+    opened = ChromaFolder(tmp_path / "graph", create=True)
+    opened.put(range(120), matrix)
+    opened.nearest(matrix[0], 1)
+    graphs = [header.parent for header in tmp_path.rglob("header.bin")]
+    assert graphs
+    for graph in graphs:
+        _, _, places, taken, size = struct.unpack_from("<iQQQQ", (graph / "header.bin").read_bytes())
+        secret = b"freed memory of this process"
+        for name, width in (("data_level0.bin", size), ("length.bin", 4)):
+            content = bytearray((graph / name).read_bytes())
+            assert len(content) == places * width  # else the layout is another, and scrub does nothing
+            kept = bytes(content[: taken * width])
+            content[-len(secret) :] = secret
+            (graph / name).write_bytes(content)
+            scrub(tmp_path)
+            now = (graph / name).read_bytes()
+            assert now == kept + bytes(len(content) - len(kept))
+    opened.close()
+    again = ChromaFolder(tmp_path / "graph")
+    assert [again.nearest(row, 1)[0] for row in matrix] == list(range(120))
+    again.close()

@@ -97,7 +97,7 @@ def test_comparing_all_is_what_numpy_says(database: Database) -> None:
         assert similar.pks.tolist() == list(range(1, 20))
         assert similar.scores == pytest.approx(UNIT[1:20] @ UNIT[3], abs=1e-6)
         assert similar.top(1).tolist() == [3]
-        assert similar.top(3, among=np.array([5, 9])).tolist() in ([5, 9], [9, 5])
+        assert similar.top(3, only=np.array([5, 9])).tolist() in ([5, 9], [9, 5])
         assert np.isnan(similar.of(np.array([100])))
 
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from training.frames import content_words, held_out, matches
 from training.relations import RELATIONS
-from training.world import World, _content_words, held_out, matches
+from training.world import World
 
 
 def test_there_are_forty_relations_with_twenty_ways_to_state_and_to_ask_each():
@@ -31,9 +32,9 @@ def test_a_fifth_of_the_frames_is_held_out_and_their_words_are_trained():
         for f in getattr(r, part)
     }
     assert 0.15 <= len(held) / len(every) <= 0.25
-    trained = {word for _, _, frame in every - held for word in _content_words(frame)}
+    trained = {word for _, _, frame in every - held for word in content_words(frame)}
     trained |= {word for r in RELATIONS for noun in r.nouns for word in noun.split()}
-    assert {word for _, _, frame in held for word in _content_words(frame)} <= trained
+    assert {word for _, _, frame in held for word in content_words(frame)} <= trained
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])

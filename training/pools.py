@@ -8,6 +8,7 @@ values of every kind is invented, so that the model learns to copy and not to gu
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -161,6 +162,24 @@ def invented(rng: random.Random, split: Split) -> str:
         word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)) + rng.choice(_CODAS)
         if in_split(word, split):
             return word
+
+
+def core(text: str) -> str:
+    """What tells two names apart: "Project Falcon" and "the Falcon app" would be taken for one."""
+    return re.sub(r"\b(the|my|our|project|app)\b ?", "", text.lower()).strip()
+
+
+def pronoun(subject: str) -> str:
+    """She or he, the same for the same person."""
+    first = subject.split()[0]
+    if subject.startswith(("my ", "our ", "the ")):
+        women = ("sister", "mother", "aunt", "wife", "grandmother", "daughter", "niece")
+        return "she" if subject.endswith(women) else "he"
+    if first in WOMEN:
+        return "she"
+    if first in MEN:
+        return "he"
+    return "she" if zlib.crc32(first.encode()) % 2 else "he"
 
 
 @lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ from agent_memory.consolidation.plan import Step
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.errors import RunFailed
 from agent_memory.models.arithmetic import fast_float32
-from agent_memory.models.local import HEAD_CHUNK, LocalModel
+from agent_memory.models.local import LocalModel
 from agent_memory.models.packing import Batch, Span
 from agent_memory.models.worn import Draft
 
@@ -127,7 +127,12 @@ class Student:
             with _autocast(self._model.device):
                 hidden = self._model.hidden(batch)
             total, found = chunked(
-                hidden, indices, log_probs, weights=scale, head=self._model.head, chunk=HEAD_CHUNK
+                hidden,
+                indices,
+                log_probs,
+                weights=scale,
+                head=self._model.head,
+                chunk=self._model.head_chunk,
             )
             total.backward()  # type: ignore[no-untyped-call]  # untyped in torch
             tokens += batch.ids.numel()

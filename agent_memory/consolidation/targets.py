@@ -22,7 +22,7 @@ from safetensors.torch import save as save_safetensors
 from agent_memory.consolidation.loss import topk_kl
 from agent_memory.durable import write_file
 from agent_memory.errors import InvalidInput, StoreCorrupt
-from agent_memory.models.local import HEAD_CHUNK, LocalModel
+from agent_memory.models.local import LocalModel
 from agent_memory.models.packing import Span
 
 
@@ -121,7 +121,7 @@ def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> li
     with torch.no_grad():
         for batch in model.batches(spans):
             rows = torch.cat([torch.arange(bounds[m], bounds[m + 1]) for m in batch.members])
-            parts = zip(model.logits(batch), torch.split(rows, HEAD_CHUNK), strict=True)
+            parts = zip(model.logits(batch), torch.split(rows, model.head_chunk), strict=True)
             losses = torch.cat([
                 topk_kl(
                     logits, ordered.indices[part].to(logits.device), ordered.log_probs[part].to(logits.device)

@@ -24,15 +24,13 @@ from agent_memory.config import ModelConfig
 from agent_memory.errors import InvalidInput, ModelError
 from agent_memory.models import generation, loading
 from agent_memory.models.arithmetic import fast_float32
+from agent_memory.models.budget import head_positions, pass_tokens
 from agent_memory.models.chat import ChatFormat
 from agent_memory.models.forms import choose_form, finish_logits
 from agent_memory.models.lock import FairLock
 from agent_memory.models.packing import Batch, Span, batches
 from agent_memory.models.ragged import RAGGED, register
 from agent_memory.models.worn import Draft, Worn
-
-#: Positions whose logits exist at once; 1024 x a vocabulary of 150,000 in float32 is 0.6 GB (chosen).
-HEAD_CHUNK = 1024
 
 
 class LocalModel:
@@ -46,6 +44,7 @@ class LocalModel:
         device: "cpu" or a CUDA device.
         notes: fallbacks in use, for the report (no system role, no chat template, no packing).
         forward_tokens: most tokens of one forward pass over packed rows.
+        head_chunk: most positions whose logits exist at once.
         worn: the adapters on the base; for `distill` only, inside `wearing`.
     """
 
@@ -62,7 +61,9 @@ class LocalModel:
         self._network = network
         self._tokenizer = tokenizer
         self._config = config
-        self.forward_tokens = config.forward_tokens
+        decoder = network.config.get_text_config()
+        self.forward_tokens = config.forward_tokens or pass_tokens(decoder, device=self.device)
+        self.head_chunk = head_positions(int(decoder.vocab_size))
         self._lock = FairLock()
         self._chat = ChatFormat(tokenizer)
         self._ends = self._chat.end_ids(_configured_ends(network))
@@ -201,7 +202,7 @@ class LocalModel:
         for batch in self.batches(spans):
             wanted = torch.tensor([t for m in batch.members for t in answers[m]], device=self.device)
             rows = []
-            for logits, part in zip(self.logits(batch), torch.split(wanted, HEAD_CHUNK), strict=True):
+            for logits, part in zip(self.logits(batch), torch.split(wanted, self.head_chunk), strict=True):
                 rows += logits.log_softmax(-1).gather(1, part[:, None])[:, 0].tolist()
             for m in batch.members:
                 result[m], rows = rows[: len(answers[m])], rows[len(answers[m]) :]
@@ -250,8 +251,8 @@ class LocalModel:
         return finish_logits(self._network.get_output_embeddings()(hidden).float(), self._network.config)
 
     def logits(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """The logits before each predicted token, in chunks of at most `HEAD_CHUNK` positions."""
-        for part in torch.split(self.hidden(batch), HEAD_CHUNK):
+        """The logits before each predicted token, in chunks of at most `head_chunk` positions."""
+        for part in torch.split(self.hidden(batch), self.head_chunk):
             yield self.head(part)
 
     def step(

@@ -30,21 +30,15 @@ from typing import Any
 
 import numpy as np
 import snowballstemmer
-from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent_memory.config import SearchConfig
 from agent_memory.store.bulk import insert_rows
+from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
 from agent_memory.store.tables import episodes, lexical_lengths, lexical_statistics, postings
-
-Keys = NDArray[np.int64]  # (N,)
-Scores = NDArray[np.float64]  # (N,)
 
 #: Longest term in characters; longer runs are no words, and PostgreSQL's index rows are limited.
 MAX_TERM = 64
-#: Rows named in one statement; below the smallest limit of bound parameters that a SQLite may have (999).
-CHUNK = 900
-
 #: English words that carry no topic; chosen. Letters alone are what is left of "don't" and "I'll". "may" is
 #: missing, for it is a month.
 _STOP_WORDS = """
@@ -150,23 +144,6 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int]) -> int:
     return remove(connection, pks)
 
 
-def fetched(connection: Connection, statement: Any, **parameters: Any) -> list[Any]:
-    """All rows as the driver gives them: for columns of numbers, text and bytes, whose types need no care.
-
-    A search reads tens of thousands of rows; making SQLAlchemy's of them would take most of its time.
-    """
-    result = connection.execute(statement, parameters)
-    rows = list(result.cursor.fetchall())
-    result.close()
-    return rows
-
-
-def chunks(pks: Sequence[int]) -> Iterator[list[int]]:
-    """The keys in lists that fit into one statement."""
-    for start in range(0, len(pks), CHUNK):
-        yield [int(pk) for pk in pks[start : start + CHUNK]]
-
-
 def _times(connection: Connection, pks: Sequence[int]) -> dict[int, datetime]:
     times: dict[int, datetime] = {}
     for chunk in chunks(pks):
@@ -215,9 +192,7 @@ _POSTINGS = (
     .limit(bindparam("most"))
 )
 _INSIDE = select(postings.c.term, postings.c.episode_pk, postings.c.frequency, postings.c.length).where(
-    _OWN,
-    postings.c.term.in_(bindparam("terms", expanding=True)),
-    postings.c.episode_pk.in_(bindparam("pks", expanding=True)),
+    postings.c.term.in_(bindparam("terms", expanding=True)), among(postings, postings.c.episode_pk)
 )
 
 
@@ -238,11 +213,11 @@ class Lexical:
     partial: Scores = field(default_factory=lambda: np.empty(0))
     """Their scores by the rarer terms. (N,)"""
 
-    def top(self, n: int, *, among: Keys | None = None) -> Keys:
+    def top(self, n: int, *, only: Keys | None = None) -> Keys:
         """The n best keys by the rarer terms, best first, the later episode first among equals."""
         pks, scores = self.pks, self.partial
-        if among is not None:
-            kept = np.isin(pks, among)
+        if only is not None:
+            kept = np.isin(pks, only)
             pks, scores = pks[kept], scores[kept]
         return pks[np.lexsort((-pks, -scores))[:n]]
 
@@ -273,8 +248,7 @@ class Lexical:
         return self.idf[term] * frequency * (k1 + 1) / (frequency + damping)
 
     def _rows(self, wanted: Sequence[str], pks: Keys) -> Iterator[tuple[str, int, int, int]]:
-        for chunk in chunks(pks.tolist()):
-            yield from fetched(self.connection, _INSIDE, owner=self.namespace_id, terms=wanted, pks=chunk)
+        yield from fetched(self.connection, _INSIDE, owner=self.namespace_id, terms=wanted, pks=pks)
 
 
 def rank(connection: Connection, namespace_id: int, query: str, *, settings: SearchConfig) -> Lexical:

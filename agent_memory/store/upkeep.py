@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import and_, select
 
 from agent_memory.config import IndexConfig
-from agent_memory.store import generations
+from agent_memory.store import generations, seals
 from agent_memory.store import vectors as rows
 from agent_memory.store.database import Database
 from agent_memory.store.tables import vectors
@@ -150,7 +150,7 @@ class Upkeep:
         self.drop(namespace_id)
         with self.database.read() as connection:
             key = generations.namespace_key(connection, namespace_id)
-        rows.unseal(self.database.path / FOLDER / key / str(generation))
+        seals.unseal(self.database.path / FOLDER / key / str(generation))
 
     # ---------------------------------------------------------------------- under the lock
 
@@ -238,7 +238,7 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001  # native code raises what it likes; the folder is disposable
             logger.warning("the vector index could not be opened: %s", type(error).__name__)
             return None
-        rows.seal(folder)
+        seals.seal(folder)
         return Opened(row.generation, row.revision, opened)
 
     def _build(self, namespace_id: int, key: str) -> float | None:
@@ -267,7 +267,7 @@ class Upkeep:
 
     def _fill(self, namespace_id: int, opened: Opened, wanted: Any) -> bool:
         """Copies the vectors that meet the condition, batch by batch; False when stopped or overtaken."""
-        rows.unseal(opened.folder.path)
+        seals.unseal(opened.folder.path)
         last = 0
         while time.monotonic() < self.deadline:
             with self.database.write() as connection:
@@ -278,7 +278,7 @@ class Upkeep:
             if batch is None:
                 return False
             if not batch:
-                rows.seal(opened.folder.path)
+                seals.seal(opened.folder.path)
                 return True
             last = batch[-1].episode_pk
             matrix = rows.unpacked([row.vector for row in batch], batch[0].dimension)

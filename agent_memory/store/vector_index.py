@@ -25,7 +25,7 @@ from agent_memory.errors import AgentMemoryError
 from agent_memory.store import generations, upkeep
 from agent_memory.store import vectors as rows
 from agent_memory.store.database import Database
-from agent_memory.store.lexical import Keys, Scores
+from agent_memory.store.keys import Keys, Scores
 from agent_memory.store.upkeep import Upkeep
 from agent_memory.store.vectors import Matrix, Similar, Vector
 
@@ -70,7 +70,7 @@ class VectorIndex:
     # ---------------------------------------------------------------------- reading
 
     def nearest(
-        self, connection: Connection, namespace_id: int, vector: Vector, *, n: int, among: Keys | None = None
+        self, connection: Connection, namespace_id: int, vector: Vector, *, n: int, only: Keys | None = None
     ) -> Similar:
         """Cosines of the vector with about the n most similar episodes at least, and with any asked for.
 
@@ -79,14 +79,14 @@ class VectorIndex:
             namespace_id: whose vectors.
             vector: of length one.
             n: how many candidates are wanted.
-            among: only these keys count, ascending.
+            only: the keys that count, ascending.
         """
         most = self._settings.index_from
-        if among is not None and len(among) <= most:
-            found = rows.compare(connection, namespace_id, vector, among=among)
+        if only is not None and len(only) <= most:
+            found = rows.compare(connection, namespace_id, vector, only=only)
             return Similar(connection, namespace_id, vector, *found, "exact")
         if generations.count(connection, namespace_id) > most:
-            wide = n if among is None else n * FILTERED
+            wide = n if only is None else n * FILTERED
             proposed = self._proposed(connection, namespace_id, vector, n=wide)
             if proposed is not None:
                 return Similar(connection, namespace_id, vector, *proposed, "index")
@@ -113,12 +113,12 @@ class VectorIndex:
                 self._upkeep.suspect(namespace_id, live.generation)
                 self._request(namespace_id)
                 return None
-        tail, tail_scores = rows.compare(connection, namespace_id, vector, where=generations.unseen(seen))
+        tail, tail_scores = rows.compare_unseen(connection, namespace_id, vector, revision=seen)
         if len(tail) >= self._settings.drain_from:
             self._request(namespace_id)
         fresh = np.setdiff1d(np.array(proposed, dtype=np.int64), tail)
         # What is not in SQL has no vector here, and is dropped.
-        keys, scores = rows.compare(connection, namespace_id, vector, among=fresh)
+        keys, scores = rows.compare(connection, namespace_id, vector, only=fresh)
         keys, scores = np.concatenate((keys, tail)), np.concatenate((scores, tail_scores))
         order = np.argsort(keys)
         return keys[order], scores[order]

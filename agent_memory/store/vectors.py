@@ -17,8 +17,6 @@ What it does not know: when to write or rebuild (`upkeep.py`), scores of words.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import sqlite3
 import subprocess
@@ -37,7 +35,8 @@ from agent_memory.errors import EmbeddingError
 from agent_memory.store import generations
 from agent_memory.store.bulk import insert_rows
 from agent_memory.store.database import Database
-from agent_memory.store.lexical import Keys, Scores, chunks, fetched
+from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
+from agent_memory.store.seals import is_whole, seal_path, unseal
 from agent_memory.store.tables import episodes, index_outbox, vectors
 
 Vector = NDArray[np.float32]  # (D,)
@@ -221,11 +220,11 @@ class Similar:
     path: str
     """How they were found: "exact" or "index"."""
 
-    def top(self, n: int, *, among: Keys | None = None) -> Keys:
+    def top(self, n: int, *, only: Keys | None = None) -> Keys:
         """The n most similar of those at hand, best first, the later episode first among equals."""
         pks, scores = self.pks, self.scores
-        if among is not None:
-            kept = np.isin(pks, among)
+        if only is not None:
+            kept = np.isin(pks, only)
             pks, scores = pks[kept], scores[kept]
         if len(pks) > 4 * n:
             kept = scores >= np.partition(scores, -n)[-n]
@@ -237,7 +236,7 @@ class Similar:
         keys, scores = self.pks, self.scores
         missing = np.setdiff1d(pks, keys)
         if self.path != "exact" and len(missing):
-            more, theirs = compare(self.connection, self.namespace_id, self.vector, among=missing)
+            more, theirs = compare(self.connection, self.namespace_id, self.vector, only=missing)
             keys, scores = np.concatenate((keys, more)), np.concatenate((scores, theirs))
             order = np.argsort(keys)
             keys, scores = keys[order], scores[order]
@@ -247,24 +246,40 @@ class Similar:
         return np.where(keys[at] == pks, scores[at], np.nan)
 
 
+_ALL = select(vectors.c.episode_pk, vectors.c.vector).where(
+    vectors.c.namespace_id == bindparam("owner"), vectors.c.dimension == bindparam("dimension")
+)
+_SOME = select(vectors.c.episode_pk, vectors.c.vector).where(
+    among(vectors, vectors.c.episode_pk), vectors.c.dimension == bindparam("dimension")
+)
+_WAITING = _ALL.where(vectors.c.index_revision.is_(None))
+_LATER = _ALL.where(vectors.c.index_revision > bindparam("seen"))
+
+
 def compare(
-    connection: Connection, namespace_id: int, vector: Vector, *, among: Keys | None = None, where: Any = None
+    connection: Connection, namespace_id: int, vector: Vector, *, only: Keys | None = None
 ) -> tuple[Keys, Scores]:
-    """Keys and cosines of all vectors of a namespace, of some keys, or under a condition; keys ascending.
+    """Keys and cosines of all vectors of a namespace, or of some of its keys; keys ascending.
 
     Vectors of another dimension are left out: another embedder made them.
     """
-    statement = select(vectors.c.episode_pk, vectors.c.vector).where(
-        vectors.c.namespace_id == namespace_id, vectors.c.dimension == len(vector)
-    )
-    if where is not None:
-        statement = statement.where(where)
-    found: list[Any] = []
-    if among is None:
-        found = fetched(connection, statement)
-    else:
-        for chunk in chunks(among.tolist()):
-            found += fetched(connection, statement.where(vectors.c.episode_pk.in_(chunk)))
+    given: dict[str, Any] = {"owner": namespace_id, "dimension": len(vector)}
+    if only is None:
+        return _cosines(fetched(connection, _ALL, **given), vector)
+    return _cosines(fetched(connection, _SOME, **given, pks=only), vector)
+
+
+def compare_unseen(
+    connection: Connection, namespace_id: int, vector: Vector, *, revision: int
+) -> tuple[Keys, Scores]:
+    """Keys and cosines of the vectors that a reader who saw this batch last has not seen; keys ascending."""
+    given: dict[str, Any] = {"owner": namespace_id, "dimension": len(vector)}
+    # Two statements, for one with OR would walk all rows of the namespace.
+    found = fetched(connection, _WAITING, **given) + fetched(connection, _LATER, **given, seen=revision)
+    return _cosines(found, vector)
+
+
+def _cosines(found: Sequence[Any], vector: Vector) -> tuple[Keys, Scores]:
     if not found:
         return np.empty(0, np.int64), np.empty(0)
     keys, blobs = zip(*found, strict=True)
@@ -320,23 +335,6 @@ class ChromaFolder:
         self._client.close()
 
 
-def seal_path(folder: Path) -> Path:
-    """Where the checksums of a folder are."""
-    return folder.with_name(f"{folder.name}.seal")
-
-
-def unseal(folder: Path) -> None:
-    """Says that the folder is about to change."""
-    seal_path(folder).unlink(missing_ok=True)
-
-
-def seal(folder: Path) -> None:
-    """Says that the folder is whole as it is now."""
-    beside = seal_path(folder).with_suffix(".part")
-    beside.write_text(json.dumps(_checksums(folder)))
-    beside.replace(seal_path(folder))
-
-
 def is_sound(folder: Path) -> bool:
     """Whether a folder that nobody writes to opens without harm, by its seal or by a child process."""
     try:
@@ -344,7 +342,7 @@ def is_sound(folder: Path) -> bool:
             if opened.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 return False
         if seal_path(folder).exists():
-            return bool(json.loads(seal_path(folder).read_text()) == _checksums(folder))
+            return is_whole(folder)
     except (sqlite3.Error, OSError, ValueError):
         return False
     command = [sys.executable, "-m", "agent_memory.store.vectors", str(folder)]
@@ -362,16 +360,6 @@ def remove_folder(folder: Path) -> None:
     unseal(folder)
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _checksums(folder: Path) -> dict[str, str]:
-    """Checksums of the graph's files; SQLite's own file changes with each opening and checks itself."""
-    sums = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.name.startswith("chroma.sqlite3"):
-            with file.open("rb") as opened:
-                sums[str(file.relative_to(folder))] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return sums
 
 
 def _open_once(folder: Path) -> None:
