@@ -1,9 +1,9 @@
 """Answering: from a question to a context block, and to what the served version says.
 
-    all     the best search results, as many as the budget holds lean    the same without the episodes that
-    the served version verifiably knows (`slow`), and without those that
-            score below the best of them: where the weights hold the best match, weaker ones would only
-            distract
+    all     the best search results, as many as the budget holds
+    lean    the same without the episodes that the served version verifiably knows (`slow`), and without
+            those that score below the best of them: where the weights hold the best match, weaker ones
+            would only distract
     none    no block
 
 Only a model that wears the version gets a lean block; the bare base, or another version, gets all. What is

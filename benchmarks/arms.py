@@ -1,8 +1,13 @@
 """How a consolidated memory is asked: the arms, the oracle, and what must not have been lost.
 
-none        the base, no block                     retrieval   the base, the k best episodes weights
-the active version, no block           both        the active version, the k best episodes lean
-the active version, the lean block     oracle      the base, the fact's own episode and nothing else
+    none        the base, no block
+    retrieval   the base, the k best episodes
+    weights     the active version, no block
+    both        the active version, the k best episodes
+    lean        the active version, the lean block
+    oracle      the base, the fact's own episode and nothing else
+
+All are asked the same questions.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How fast and how lean is consolidation, against the loops that people would write or install instead?
 
     python benchmarks/speed.py time       20 episodes to the same exam score: ours, the published loop, TRL
-    python benchmarks/speed.py memory     peak memory at the shape of Qwen2.5-0.5B, ours and the published
-    loop python benchmarks/speed.py growth     time and memory of ours at 20 to 500 episodes python
-    benchmarks/speed.py shapes [--device cuda] [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
+    python benchmarks/speed.py memory     peak memory at the shape of Qwen2.5-0.5B, ours and the published loop
+    python benchmarks/speed.py growth     time and memory of ours at 20 to 500 episodes
+    python benchmarks/speed.py shapes [--device cuda] [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
 
 Each measurement runs in a process of its own. `time` gives every loop the same study items, LoRA modules
 and anchors (TRL knows none); what it takes to check the score is not counted. Wall time depends on what

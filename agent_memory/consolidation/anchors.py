@@ -3,11 +3,11 @@
 Three kinds, all with the bare base's own answer as target:
 
     texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
-    itself
-               (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
+               itself (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
     unknown    written questions with the names replaced by names that never occurred; the base leaves them
-    unanswered reading    a written question and its episode, both with other names, so that the answer must
-    be read and not known
+               unanswered
+    reading    a written question and its episode, both with other names, so that the answer must be read
+               and not known
 
 Without many unknown names a student answers anything it is asked; without reading items it stops looking at
 the block (measured in trials). Trained and examined anchors are disjoint: they are drawn together and

@@ -8,10 +8,11 @@ Scores are shares of 0 to 1 but for the two that say otherwise:
 
     new, new_base                 exam items of new episodes right, by the candidate and by the bare base
     retained, retained_parent     exam items of earlier episodes right, by the candidate and by its parent
-    reading, reading_base         questions with the episode in view right abstention                    of
-    the unknown-name questions that the base leaves unanswered, those still left so perplexity_rise
-    relative rise on examined anchors; 0.01 is one per cent anchor_kl                     nats per token,
-    base to candidate, on examined anchors
+    reading, reading_base         questions with the episode in view right
+    abstention                    of the unknown-name questions that the base leaves unanswered, those still
+                                  left so
+    perplexity_rise               relative rise on examined anchors; 0.01 is one per cent
+    anchor_kl                     nats per token, base to candidate, on examined anchors
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 Steps, each of which leaves its results in SQL, a few episodes at a time, so that a killed run goes on:
 
-    write      questions about each episode, as drafts answer     the teacher answers each draft twice: with
-    the episode in view (and its neighbours of the session),
-               and again with an unrelated episode beside it; where it declines or the answers differ, the
-               draft is dropped; what is left gets its targets
+    write      questions about each episode, as drafts
+    answer     the teacher answers each draft twice: with the episode in view (and its neighbours of the
+               session), and again with an unrelated episode beside it; where it declines or the answers
+               differ, the draft is dropped; what is left gets its targets
     complete   exam, borrowed phrasings, surprise gate: `complete.py`
     change     what later episodes have made stale: `change.py`
 
