@@ -13,7 +13,7 @@ it may be a lean one. Tools are shown through the model's chat template and read
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Queue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,9 +28,9 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 from agent_memory import answer
-from agent_memory.errors import InvalidInput
+from agent_memory.errors import InvalidInput, ModelError
 from agent_memory.store import scope
-from langchain_agent_memory.tool_calls import parse
+from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
@@ -111,10 +111,11 @@ class ChatAgentMemory(BaseChatModel):
             owner = self.memory.store.namespace_id(connection, namespace)
         return answer.served(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)
 
-    def room_beside(self, messages: Sequence[BaseMessage]) -> int:
-        """Most tokens of a context block beside these messages and an answer; 0 or less where none fits."""
-        turns = to_turns(messages, with_tools=self._model.takes_tools)
-        used = len(self._model.prompt_ids(turns)) + self._longest_answer
+    def room_beside(self, messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
+        """Most tokens of a context block beside messages, tools and an answer; 0 or less where none fits."""
+        shown = [convert_to_openai_tool(tool) for tool in tools] if self._model.takes_tools else []
+        turns = to_turns(messages, with_tools=bool(shown))
+        used = len(self._model.prompt_ids(turns, tools=shown or None)) + self._longest_answer
         return self._model.window - used - _SEAM_TOKENS
 
     @property
@@ -163,31 +164,67 @@ class ChatAgentMemory(BaseChatModel):
         yield ChatGenerationChunk(message=call.last_chunk("".join(said)))
 
     def bind_tools(
-        self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
+        self,
+        tools: Sequence[Any],
+        *,
+        tool_choice: str | bool | Mapping[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model, shown these tools.
+        """The model, shown these tools; `with_structured_output` rests on it.
+
+        A local model cannot be made to call. Where `tool_choice` demands it, an answer without a call that
+        can be read is a `ModelError` instead of an answer.
+
+        Args:
+            tools: Whatever LangChain takes for a tool.
+            tool_choice: None or "auto", "none", "any" (also "required" or True), or the name of a tool, which
+                is then the only one that is shown.
+            **kwargs: Settings of each call, such as `temperature`.
 
         Raises:
-            InvalidInput: The model's chat template has no tools, or `tool_choice` demands one: a local model
-                cannot be made to call.
+            InvalidInput: The model's chat template has no tools, or `tool_choice` names none of these.
         """
         if not self._model.takes_tools:
-            raise InvalidInput(f"the chat template of {self._name!r} has no tools; bind none to this model")
-        if tool_choice not in (None, "auto", "none"):
-            raise InvalidInput('tool_choice is "auto" or "none": this model cannot be made to call a tool')
-        shown = [] if tool_choice == "none" else [convert_to_openai_tool(tool) for tool in tools]
-        return self.bind(tools=shown, **kwargs)
+            raise InvalidInput(
+                f"the chat template of {self._name!r} has no tools, so this model can be given none; in an agent "
+                f"with memory, pass AgentMemoryMiddleware(..., tools=())"
+            )
+        shown, demanded = _chosen([convert_to_openai_tool(tool) for tool in tools], tool_choice)
+        return self.bind(tools=shown, **({"must_call": True} if demanded else {}), **kwargs)
+
+
+def _chosen(
+    tools: list[dict[str, Any]], choice: str | bool | Mapping[str, Any] | None
+) -> tuple[list[dict[str, Any]], bool]:
+    """The tools that are shown, and whether the model must call one of them."""
+    if choice in (None, "auto"):
+        return tools, False
+    if choice == "none":
+        return [], False
+    if choice in ("any", "required", True):
+        return tools, True
+    wanted = choice.get("function", choice).get("name") if isinstance(choice, Mapping) else choice
+    named = [tool for tool in tools if tool["function"]["name"] == wanted]
+    if not named:
+        names = [tool["function"]["name"] for tool in tools]
+        raise InvalidInput(f'tool_choice is {wanted!r}; it may be "auto", "none", "any", or one of {names}')
+    return named, True
 
 
 class _Call:
     """One call: what is asked of which version, and how its answer becomes a message."""
 
     def __init__(
-        self, chat: ChatAgentMemory, messages: Sequence[BaseMessage], *, stop: list[str] | None,
+        self,
+        chat: ChatAgentMemory,
+        messages: Sequence[BaseMessage],
+        *,
+        stop: list[str] | None,
         settings: dict[str, Any],
     ) -> None:
         self._model = chat._model
         self.tools: list[dict[str, Any]] = settings.get("tools") or []
+        self._must_call = bool(settings.get("must_call"))
         self._stop = [text for text in (stop or chat.stop or []) if text]
         self._temperature = settings.get("temperature", chat.temperature)
         self._top_p = settings.get("top_p", chat.top_p)
@@ -211,7 +248,10 @@ class _Call:
         shown = ""
         with self._model.wearing(self._served.adapter):
             for token in stream(
-                self._model, self._prompt, max_new_tokens=self._room, ends=self._model.end_ids,
+                self._model,
+                self._prompt,
+                max_new_tokens=self._room,
+                ends=self._model.end_ids,
                 sampling=Sampling(self._temperature, self._top_p, self._seed),
             ):
                 if cancelled.is_set():
@@ -236,8 +276,12 @@ class _Call:
         """The text without an end that may still change: half a character, or half a stop text."""
         text = text.rstrip("\ufffd")
         held = next(
-            (n for n in range(max(map(len, self._stop), default=1) - 1, 0, -1)
-             if any(stop.startswith(text[-n:]) for stop in self._stop)), 0,
+            (
+                n
+                for n in range(max(map(len, self._stop), default=1) - 1, 0, -1)
+                if any(stop.startswith(text[-n:]) for stop in self._stop)
+            ),
+            0,
         )
         return text[: len(text) - held]
 
@@ -250,8 +294,11 @@ class _Call:
         """The whole answer."""
         parsed = self._parsed(written)
         return AIMessage(
-            content=parsed.text, tool_calls=parsed.calls, invalid_tool_calls=parsed.invalid,
-            usage_metadata=self._usage, response_metadata=self.origin,
+            content=parsed.text,
+            tool_calls=parsed.calls,
+            invalid_tool_calls=parsed.invalid,
+            usage_metadata=self._usage,
+            response_metadata=self.origin,
         )
 
     def last_chunk(self, written: str) -> AIMessageChunk:
@@ -259,12 +306,29 @@ class _Call:
         parsed = self._parsed(written)
         return AIMessageChunk(
             content=parsed.text if self.tools else "",
-            tool_calls=parsed.calls, invalid_tool_calls=parsed.invalid,
-            usage_metadata=self._usage, response_metadata=self.origin, chunk_position="last",
+            tool_calls=parsed.calls,
+            invalid_tool_calls=parsed.invalid,
+            usage_metadata=self._usage,
+            response_metadata=self.origin,
+            chunk_position="last",
         )
 
-    def _parsed(self, written: str) -> Any:
-        return parse(written, offered={tool["function"]["name"] for tool in self.tools})
+    def _parsed(self, written: str) -> Parsed:
+        """The words and the calls; without tools there are no calls, whatever the words look like.
+
+        Raises:
+            ModelError: A call was demanded, and there is none.
+        """
+        if not self.tools:
+            return Parsed(text=written.strip())
+        offered = {tool["function"]["name"] for tool in self.tools}
+        parsed = parse(written, offered=offered)
+        if self._must_call and not parsed.calls:
+            raise ModelError(
+                f"the model was to call one of {sorted(offered)} and wrote no call that can be read; "
+                'ask again, or bind the tools with tool_choice="auto" and take words for an answer'
+            )
+        return parsed
 
 
 def _from_thread(make: Callable[[threading.Event], Iterator[str]]) -> Iterator[str]:

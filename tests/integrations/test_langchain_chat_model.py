@@ -1,7 +1,8 @@
 """The memory's own model behind LangChain's interface: LangChain's suites, and what they do not ask.
 
-The model is a tiny one of random weights, so what it says means nothing; how it says it is what counts. Tool
-calling and structured output are declared unsupported: it was not taught them, nor was the bundled reader.
+The model is a tiny one of random weights, so what it says means nothing; how it says it is what counts. Like
+the bundled reader it declares tool calling and structured output unsupported, since its chat template has no
+tools; `test_langchain_tool_calling.py` has a model that calls.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory
 from langchain_agent_memory.turns import to_turns
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
-from langchain_core.tools import tool
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
@@ -24,8 +25,7 @@ from agent_memory import MemoryManager
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
-
-ALICE = {"user_id": "alice"}
+from tests.integrations.agents import ALICE, weather
 
 
 @pytest.fixture(scope="session")
@@ -40,12 +40,6 @@ def memory(_empty: Path, tmp_path: Path, tiny: LocalModel) -> Iterator[MemoryMan
     shutil.copytree(_empty, tmp_path / "memory")
     with MemoryManager.open(tmp_path / "memory", model=tiny) as opened:
         yield opened
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather in a city."""
-    return f"Rain in {city}."
 
 
 class _Chat:
@@ -157,9 +151,17 @@ def with_version(memory: Any, tiny: LocalModel, name: str, *, seed: int, state: 
     memory.add(f"Something about {name}.", **ALICE)
     with memory.database.write() as connection:
         owner = memory.store.namespace_id(connection, memory._scope("alice", None))
-        connection.execute(insert(tables.versions).values(
-            id=name, namespace_id=owner, state=state, base=tiny.fingerprint, created_at=memory.database.now(),
-            scores={}, reasons=[]))
+        connection.execute(
+            insert(tables.versions).values(
+                id=name,
+                namespace_id=owner,
+                state=state,
+                base=tiny.fingerprint,
+                created_at=memory.database.now(),
+                scores={},
+                reasons=[],
+            )
+        )
 
 
 def test_it_wears_what_is_active_and_each_call_can_choose(memory, tiny):
@@ -202,7 +204,6 @@ def test_versions_are_swapped_between_calls_and_never_within_one(memory, tiny):
 
 
 def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_version_knows(memory, tiny):
-    from langchain.agents import create_agent
     from sqlalchemy import insert
 
     from agent_memory.store import tables
@@ -215,9 +216,16 @@ def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_vers
 
         namespace = memory._scope("alice", None)
         pk = items.episode_pk(connection, namespace, known.id)
-        connection.execute(insert(tables.exam_results).values(
-            version_id="v-one", item_pk=1, namespace_id=memory.store.namespace_id(connection, namespace),
-            episode_pk=pk, revision=1, correct=True))
+        connection.execute(
+            insert(tables.exam_results).values(
+                version_id="v-one",
+                item_pk=1,
+                namespace_id=memory.store.namespace_id(connection, namespace),
+                episode_pk=pk,
+                revision=1,
+                correct=True,
+            )
+        )
     seen: dict[str, str] = {}
 
     class Watched(ChatAgentMemory):
@@ -230,8 +238,12 @@ def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_vers
         for adapter in ("active", "base"):
             agent = create_agent(
                 Watched(memory=memory, adapter=adapter, max_tokens=4),
-                middleware=[AgentMemoryMiddleware(memory, tools=(), record=False, retrieval=retrieval,
-                                                  user_id="{name}")])
+                middleware=[
+                    AgentMemoryMiddleware(
+                        memory, tools=(), record=False, retrieval=retrieval, user_id="{name}"
+                    )
+                ],
+            )
             who = {"configurable": {"name": "alice"}}
             agent.invoke({"messages": [("user", "What about my cat Zorro?")]}, who)
             text = seen.popitem()[1]
@@ -239,52 +251,33 @@ def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_vers
             assert ("called Zorro" in text) is not lean
 
 
-# ---------------------------------------------------------------------- tools
+def test_an_agent_wears_what_is_promoted_between_two_of_its_turns(memory, tiny):
+    from sqlalchemy import update
 
+    from agent_memory.store import tables
 
-TOOL_TEMPLATE = (
-    "<bos>{% if tools %}{{ tools | tojson }}{% endif %}"
-    "{% for m in messages %}<user>{{ m['role'] }}:{{ m['content'] }}"
-    "{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}<end>{% endfor %}<assistant>"
-)
+    recall = AgentMemoryMiddleware(memory, tools=(), record=False)
+    agent = create_agent(ChatAgentMemory(memory=memory, max_tokens=4), middleware=[recall])
+
+    def adapter() -> str | None:
+        state = agent.invoke({"messages": [("user", "Hello.")]}, {"configurable": ALICE})
+        return state["messages"][-1].response_metadata["adapter"]
+
+    assert adapter() is None
+    with_version(memory, tiny, "v-one", seed=1)
+    assert adapter() == "v-one"
+    with memory.database.write() as connection:
+        connection.execute(update(tables.versions).values(state="tainted"))
+    assert adapter() is None
+    with_version(memory, tiny, "v-two", seed=2)
+    assert adapter() == "v-two"
 
 
 def test_a_model_without_tools_in_its_template_refuses_them(memory):
     with pytest.raises(InvalidInput, match="no tools"):
         chat(memory).bind_tools([weather])
-
-
-def test_a_model_with_tools_in_its_template_is_shown_them_and_its_history(tmp_path):
-    base = tiny_model(tmp_path / "model", template=TOOL_TEMPLATE)
-    with MemoryManager.open(tmp_path / "tools", model=base) as m:
-        model = chat(m, max_tokens=4, seed=0)
-        bound = model.bind_tools([weather])
-        history = [
-            HumanMessage("How is Oslo?"),
-            AIMessage("", tool_calls=[{"name": "weather", "args": {"city": "Oslo"}, "id": "c1"}]),
-            ToolMessage("Rain.", tool_call_id="c1", name="weather"),
-        ]
-        with_tools = bound.invoke(history).usage_metadata["input_tokens"]
-        without = model.invoke(history).usage_metadata["input_tokens"]
-        assert with_tools > without + 200
-        assert bound.invoke(history).text == "".join(p.text for p in bound.stream(history))
-        with pytest.raises(InvalidInput, match="tool_choice"):
-            model.bind_tools([weather], tool_choice="any")
-
-
-def test_written_calls_become_tool_calls_in_whole_answers_and_in_streams(tmp_path, monkeypatch):
-    written = 'I look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
-    base = tiny_model(tmp_path / "model", template=TOOL_TEMPLATE)
-    with MemoryManager.open(tmp_path / "tools", model=base) as m:
-        model = chat(m, seed=0).bind_tools([weather])
-        monkeypatch.setattr(type(m.weights.model), "text", lambda self, ids, special=False: written)
-        whole = model.invoke("How is Oslo?")
-        total = None
-        for piece in model.stream("How is Oslo?"):
-            total = piece if total is None else total + piece
-    for answer in (whole, total):
-        assert answer.text == "I look."
-        assert [(c["name"], c["args"]) for c in answer.tool_calls] == [("weather", {"city": "Oslo"})]
+    with pytest.raises(InvalidInput, match="no tools"):
+        chat(memory).with_structured_output({"title": "Place", "type": "object", "properties": {}})
 
 
 # ---------------------------------------------------------------------- turns
@@ -292,14 +285,24 @@ def test_written_calls_become_tool_calls_in_whole_answers_and_in_streams(tmp_pat
 
 def test_turns_are_what_a_strict_template_takes():
     turns = to_turns(
-        [SystemMessage("A."), SystemMessage([{"type": "text", "text": "B."}, {"type": "text", "text": "C."}]),
-         HumanMessage("One."), HumanMessage("Two."), AIMessage("Three."), ToolMessage("4", tool_call_id="c")],
+        [
+            SystemMessage("A."),
+            SystemMessage([{"type": "text", "text": "B."}, {"type": "text", "text": "C."}]),
+            HumanMessage("One."),
+            HumanMessage("Two."),
+            AIMessage("Three."),
+            ToolMessage("4", tool_call_id="c"),
+        ],
         with_tools=False,
     )
     assert turns == [
-        {"role": "system", "content": "A.\n\nB.\n\nC."}, {"role": "user", "content": "One.\n\nTwo."},
-        {"role": "assistant", "content": "Three."}, {"role": "user", "content": "4"}]
+        {"role": "system", "content": "A.\n\nB.\n\nC."},
+        {"role": "user", "content": "One.\n\nTwo."},
+        {"role": "assistant", "content": "Three."},
+        {"role": "user", "content": "4"},
+    ]
     with pytest.raises(InvalidInput, match="remove"):
         to_turns([RemoveMessage(id="x")], with_tools=False)
     assert to_turns([SystemMessage(""), HumanMessage("Hi.")], with_tools=True) == [
-        {"role": "user", "content": "Hi."}]
+        {"role": "user", "content": "Hi."}
+    ]
