@@ -23,7 +23,9 @@ TOOL_MARK = "agent_memory_tool"
 INSERTED = "inserted"
 
 _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
-    (HumanMessage, "user"), (AIMessage, "assistant"), (ToolMessage, "tool"),
+    (HumanMessage, "user"),
+    (AIMessage, "assistant"),
+    (ToolMessage, "tool"),
 )
 
 
@@ -37,20 +39,41 @@ def text_of(message: BaseMessage) -> str:
     return str(message.text).strip()
 
 
-def turn_inputs(messages: Sequence[BaseMessage]) -> list[str]:
-    """Ids of the human messages that open the turn: those after the last answer or tool result."""
-    ids: list[str] = []
+def turn_inputs(messages: Sequence[BaseMessage], *, earlier: Sequence[str] = ()) -> list[str]:
+    """Ids of the human messages that open the turn: those after the last answer or tool result.
+
+    Where the turn before did not come to its answer, a tool or another middleware may have written in the
+    user's name since; then only the last message counts, and what opened that turn.
+
+    Args:
+        messages: The whole thread.
+        earlier: Ids of the messages that opened the turn before.
+    """
+    said: list[str] = []
     for message in reversed(messages):
         if isinstance(message, AIMessage | ToolMessage):
             break
         if isinstance(message, HumanMessage) and message.id and not _is_summary(message):
-            ids.append(message.id)
-    return ids[::-1]
+            said.append(message.id)
+    if left_over(messages) or set(said) & set(earlier):
+        said = [one for n, one in enumerate(said) if n == 0 or one in earlier]
+    return said[::-1]
 
 
-def turn_of(messages: Sequence[BaseMessage], inputs: Sequence[str]) -> list[BaseMessage]:
-    """The messages from the turn's first input on; all of them where a summary has taken its place."""
-    known = set(inputs)
+def left_over(messages: Sequence[BaseMessage]) -> list[str]:
+    """Ids of the tool calls and results that no answer follows: what an unfinished turn left in the thread.
+
+    There are some where a recursion limit, a crash or another question came between a tool and the model.
+    """
+    last = next((i for i in reversed(range(len(messages))) if isinstance(messages[i], AIMessage)), None)
+    if last is None or not getattr(messages[last], "tool_calls", None):
+        return []
+    return [m.id for m in messages[last:] if m.id and isinstance(m, AIMessage | ToolMessage)]
+
+
+def turn_of(messages: Sequence[BaseMessage], ids: Sequence[str]) -> list[BaseMessage]:
+    """The messages from the first of these ids on; all of them where a summary has taken its place."""
+    known = set(ids)
     first = next((i for i, message in enumerate(messages) if message.id in known), 0)
     return list(messages[first:])
 
@@ -80,14 +103,16 @@ def to_items(
         role, text = role_of(message), text_of(message)
         if role is None or not text or _is_summary(message) or is_tool_result(message):
             continue
-        items.append({
-            "text": text,
-            "role": role,
-            "source": _source(message, role, inputs),
-            "session_id": session_id,
-            "metadata": {k: v for k, v in (("message_id", message.id), ("turn_id", turn)) if v},
-            "idempotency_key": _key(session_id, message.id, role, text) if message.id else None,
-        })
+        items.append(
+            {
+                "text": text,
+                "role": role,
+                "source": _source(message, role, inputs),
+                "session_id": session_id,
+                "metadata": {k: v for k, v in (("message_id", message.id), ("turn_id", turn)) if v},
+                "idempotency_key": _key(session_id, message.id, role, text) if message.id else None,
+            }
+        )
     return items
 
 

@@ -12,7 +12,8 @@ How it keeps its promises:
 * A turn is recorded as it goes: what is known when the model or a tool is called is written before, the rest
   when the agent ends. So a model that raises, a recursion limit or a cancelled stream lose nothing that was
   said, and errors pass through untouched. The message's id makes the second writing of the same message a
-  no-op. Recording reads the agent's state, after other middleware redacted it.
+  no-op. Recording reads the agent's state, after other middleware redacted it; hence the last results of
+  tools, where a limit or a crash kept them from the model, are recorded when their thread goes on.
 * A lean block is for a model whose weights know the rest. One that does not wear a version of this very
   memory gets the whole block, whatever `retrieval` says.
 
@@ -41,7 +42,7 @@ from agent_memory.types import Retrieval, SearchResult
 from langchain_agent_memory import messages as msg
 from langchain_agent_memory.recording import Recorder
 from langchain_agent_memory.scope import Scope, ScopeTemplate
-from langchain_agent_memory.tools import TOOLS, memory_tools
+from langchain_agent_memory.tools import TOOLS, MemoryTool, memory_tools
 
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ToolCallRequest
@@ -56,9 +57,12 @@ _MOST_SEEN = 50
 
 
 class MemoryState(AgentState[Any]):
-    """The agent's state, and the ids (never the text) of the messages that opened the turn."""
+    """The agent's state, and what the middleware notes in it: ids of messages, never their text."""
 
     memory_turn: NotRequired[Annotated[list[str], PrivateStateAttr]]
+    """Those that opened the turn."""
+    memory_left: NotRequired[Annotated[list[str], PrivateStateAttr]]
+    """Those that an unfinished turn before it left in the thread."""
 
 
 class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
@@ -75,7 +79,8 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         budget_tokens: Most tokens of the block; None takes the memory's setting.
         placement: "system" or "user" as in `agent_memory.prompt`; None takes the memory's setting.
         record: Whether turns are recorded.
-        tools: Names of the tools on offer, of "search_memory", "remember", "forget_memory".
+        tools: Names of the tools on offer, of "search_memory", "remember", "forget_memory"; () for none. Of
+            several instances in one agent, one may have them.
         name: Name within the agent; give each instance its own.
 
     Raises:
@@ -117,10 +122,16 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         return self._name or super().name
 
     def before_agent(
-        self, state: MemoryState, runtime: Runtime[Any]  # noqa: ARG002 (theirs)
+        self,
+        state: MemoryState,
+        runtime: Runtime[Any],  # noqa: ARG002 (theirs)
     ) -> dict[str, Any]:
-        """Notes which messages open the turn."""
-        return {"memory_turn": msg.turn_inputs(state["messages"])}
+        """Notes which messages open the turn, and which an unfinished one before it left."""
+        messages, earlier = state["messages"], state.get("memory_turn")
+        return {
+            "memory_turn": msg.turn_inputs(messages, earlier=earlier or ()),
+            "memory_left": [] if earlier is None else msg.left_over(messages),
+        }
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -158,45 +169,58 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     def _prepared(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
         """The request with the block in place and the version on, its messages recorded."""
+        self._check_tools(request.tools)
         scope = self._scope_of(request.runtime)
-        worn: Any = request.model  # a `ChatAgentMemory` can wear versions, others lack the method
-        wears = getattr(worn, "wears_versions_of", None)
-        if wears and wears(self.memory):
+        if self._is_ours(request.model):
+            worn: Any = request.model
             worn = worn.worn_for(scope)
-            worn = worn.pinned() if self.retrieval == "lean" else worn
-            request = request.override(model=worn)
-        else:
-            worn = None
-        block = self._block(request, scope, worn)
+            request = request.override(model=worn.pinned() if self.retrieval == "lean" else worn)
+        block = self._block(request, scope)
         self._record(request.state, request.runtime)
         return _placed(request, block, self.placement) if block else request
 
-    def _block(self, request: ModelRequest[Any], scope: Scope, worn: Any) -> str:
-        """The context block for this call, "" when there is nothing to recall; `worn` may be None."""
+    def _is_ours(self, model: Any) -> bool:
+        """Whether the model is one that wears versions of this very memory: a `ChatAgentMemory` over it."""
+        wears = getattr(model, "wears_versions_of", None)
+        return bool(wears and wears(self.memory))
+
+    def _block(self, request: ModelRequest[Any], scope: Scope) -> str:
+        """The context block for this call, "" when there is nothing to recall."""
         query = msg.query_of(request.messages, _inputs(request.state))
         if self.retrieval == "none" or not query:
             return ""
 
         def search(text: str, most: int) -> list[SearchResult]:
             beyond = min(len(request.messages), _MOST_SEEN)
-            found = self.memory.search(
-                text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id
-            )
+            found = self.memory.search(text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id)
             return msg.unseen(found, request.messages)[:most]
 
-        lean = self.retrieval == "lean" and worn is not None
-        room = self.budget_tokens if worn is None else worn.room_beside(_all_messages(request))
+        model: Any = request.model
+        counts = hasattr(model, "room_beside")  # a `ChatAgentMemory` knows its window, also as the bare base
+        room = model.room_beside(_all_messages(request), request.tools) if counts else self.budget_tokens
         if room < 1:
             return ""
+        lean = self.retrieval == "lean" and self._is_ours(model)
         return answer.context(
             search,
             query,
             budget_tokens=min(self.budget_tokens, room),
             retrieval="lean" if lean else "all",
-            slow=worn.served().slow if lean else frozenset(),
-            count=worn.get_num_tokens if worn is not None else None,
+            slow=model.served().slow if lean else frozenset(),
+            count=model.get_num_tokens if counts else None,
             most=self.memory.config.prompt.most_episodes,
         ).text
+
+    def _check_tools(self, tools: Sequence[Any]) -> None:
+        """Refuses an agent where the tools of another instance, for another scope, took the names of ours."""
+        ours = {tool.name: tool for tool in self.tools if isinstance(tool, MemoryTool)}
+        for tool in tools:
+            own = ours.get(tool.name) if isinstance(tool, MemoryTool) else None
+            if own is not None and not own.is_like(tool):
+                raise InvalidInput(
+                    f"two memories offer this agent a tool called {tool.name!r}, and the model could reach "
+                    f"only one: give tools=() to all AgentMemoryMiddleware but one (this is {self.name!r})"
+                )
 
     def _record(self, state: Mapping[str, Any], runtime: Any) -> None:
         """Writes those messages of the turn that the memory does not hold yet."""
@@ -204,7 +228,7 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             return
         scope = self._scope_of(runtime)
         inputs = _inputs(state)
-        turn = msg.turn_of(state["messages"], inputs)
+        turn = msg.turn_of(state["messages"], [*state.get("memory_left", ()), *inputs])
         self._recorder.record(msg.to_items(turn, inputs=inputs, session_id=scope.session_id), scope)
 
     def _scope_of(self, runtime: Any) -> Scope:

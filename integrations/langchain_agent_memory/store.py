@@ -207,8 +207,13 @@ class AgentMemoryStore(BaseStore):
                     rows.remove(connection, owner, op.namespace, op.key)
                     continue
                 item = rows.Item(
-                    path=op.namespace, key=op.key, value=op.value, created_at=now, updated_at=now,
-                    ttl_minutes=op.ttl, vectors=vectors.get(n),
+                    path=op.namespace,
+                    key=op.key,
+                    value=op.value,
+                    created_at=now,
+                    updated_at=now,
+                    ttl_minutes=op.ttl,
+                    vectors=vectors.get(n),
                     embedder=self._embedder.identity if n in vectors else None,
                     episode_pk=rows.episode_pk(connection, *episodes[n]) if n in episodes else None,
                 )
@@ -313,10 +318,21 @@ def _checked(op: PutOp) -> PutOp:
 
 
 def _to_item(item: rows.Item) -> Item:
-    return Item(value=dict(item.value), key=item.key, namespace=item.path, created_at=item.created_at,
-                updated_at=item.updated_at)
+    return Item(
+        value=dict(item.value),
+        key=item.key,
+        namespace=item.path,
+        created_at=item.created_at,
+        updated_at=item.updated_at,
+    )
 
 
 def _to_search_item(item: rows.Item, score: float | None) -> SearchItem:
-    return SearchItem(value=dict(item.value), key=item.key, namespace=item.path, created_at=item.created_at,
-                      updated_at=item.updated_at, score=score)
+    return SearchItem(
+        value=dict(item.value),
+        key=item.key,
+        namespace=item.path,
+        created_at=item.created_at,
+        updated_at=item.updated_at,
+        score=score,
+    )

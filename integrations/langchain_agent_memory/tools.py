@@ -66,6 +66,11 @@ class MemoryTool(BaseTool):
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
 
+    def is_like(self, other: MemoryTool) -> bool:
+        """Whether both touch the same memory in the same scope."""
+        same = self.memory is other.memory
+        return same and (self.user_id, self.agent_id) == (other.user_id, other.agent_id)
+
     def _scope(self, runtime: Any, config: RunnableConfig | None) -> Scope:
         """Scope of this call; a `runtime` that the tool node did not make is ignored."""
         real = runtime if _is_runtime(runtime) else None

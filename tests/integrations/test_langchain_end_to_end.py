@@ -59,8 +59,12 @@ def reader() -> LocalModel:
 
 def agent_of(memory: MemoryManager, *, retrieval: str, record: bool = False) -> Any:
     middleware = AgentMemoryMiddleware(memory, retrieval=retrieval, record=record, tools=())
-    return create_agent(ChatAgentMemory(memory=memory), middleware=[middleware], system_prompt=ASK_SYSTEM,
-                        checkpointer=InMemorySaver())
+    return create_agent(
+        ChatAgentMemory(memory=memory),
+        middleware=[middleware],
+        system_prompt=ASK_SYSTEM,
+        checkpointer=InMemorySaver(),
+    )
 
 
 def said(agent: Any, text: str, *, thread: str, scope: dict[str, str] = SCOPE) -> Any:
@@ -122,8 +126,11 @@ def test_the_agent_answers_by_heart_wearing_the_version(memory):
 
 
 def test_the_classic_chain_answers_by_heart_what_the_agent_was_told(memory):
-    right = [answer for question, (_, answer) in TOLD.items()
-             if chain_of(memory, retrieval="none").invoke({"input": question})["response"] == answer]
+    right = [
+        answer
+        for question, (_, answer) in TOLD.items()
+        if chain_of(memory, retrieval="none").invoke({"input": question})["response"] == answer
+    ]
     assert len(right) >= 3
 
 

@@ -67,8 +67,13 @@ def random_op(chance: random.Random) -> Any:
     key = chance.choice(KEYS)
     kind = chance.random()
     if kind < 0.45:
-        value = {"n": chance.randint(0, 3), "s": chance.choice(["x", "X", "é", "' OR 1=1"]),
-                 "b": chance.random() < 0.5, "f": chance.choice([0.5, 2.0]), "deep": {"list": [1, None, "z"]}}
+        value = {
+            "n": chance.randint(0, 3),
+            "s": chance.choice(["x", "X", "é", "' OR 1=1"]),
+            "b": chance.random() < 0.5,
+            "f": chance.choice([0.5, 2.0]),
+            "deep": {"list": [1, None, "z"]},
+        }
         return PutOp(path, key, value)
     if kind < 0.55:
         return PutOp(path, key, None)
@@ -76,24 +81,30 @@ def random_op(chance: random.Random) -> Any:
         return GetOp(path, key)
     if kind < 0.9:
         return SearchOp(path[: chance.randint(0, 2)], filter=random_filter(chance), limit=1000)
-    condition = MatchCondition(chance.choice(["prefix", "suffix"]),
-                               tuple(chance.choices([*LABELS, "*"], k=chance.randint(1, 2))))
-    return ListNamespacesOp(match_conditions=chance.choice([None, (condition,)]),
-                            max_depth=chance.choice([None, 1, 2]), limit=1000)
+    condition = MatchCondition(
+        chance.choice(["prefix", "suffix"]), tuple(chance.choices([*LABELS, "*"], k=chance.randint(1, 2)))
+    )
+    return ListNamespacesOp(
+        match_conditions=chance.choice([None, (condition,)]),
+        max_depth=chance.choice([None, 1, 2]),
+        limit=1000,
+    )
 
 
 def random_filter(chance: random.Random) -> dict[str, Any] | None:
-    return chance.choice([
-        None,
-        {"n": chance.randint(0, 3)},
-        {"n": {chance.choice(["$gt", "$gte", "$lt", "$lte", "$ne", "$eq"]): chance.randint(0, 3)}},
-        {"s": chance.choice(["x", "é", "' OR 1=1"]), "n": {"$gt": 0, "$lt": 3}},
-        {"s": {"$ne": "x"}},
-        {"b": chance.random() < 0.5},
-        {"f": {"$gte": 1}},
-        {"missing": None},
-        {"n": {"$eq": None}},
-    ])
+    return chance.choice(
+        [
+            None,
+            {"n": chance.randint(0, 3)},
+            {"n": {chance.choice(["$gt", "$gte", "$lt", "$lte", "$ne", "$eq"]): chance.randint(0, 3)}},
+            {"s": chance.choice(["x", "é", "' OR 1=1"]), "n": {"$gt": 0, "$lt": 3}},
+            {"s": {"$ne": "x"}},
+            {"b": chance.random() < 0.5},
+            {"f": {"$gte": 1}},
+            {"missing": None},
+            {"n": {"$eq": None}},
+        ]
+    )
 
 
 class TidyInMemoryStore(InMemoryStore):
@@ -158,8 +169,15 @@ def test_search_by_meaning_ranks_as_langgraphs_own_store_does(memory):
 
 def test_a_batch_answers_in_order_reads_before_it_writes_and_lets_the_last_write_win(store):
     store.put(("a",), "k", {"n": 1})
-    results = store.batch([PutOp(("a",), "k", {"n": 2}), GetOp(("a",), "k"), PutOp(("a",), "k", {"n": 3}),
-                           SearchOp(("a",)), ListNamespacesOp()])
+    results = store.batch(
+        [
+            PutOp(("a",), "k", {"n": 2}),
+            GetOp(("a",), "k"),
+            PutOp(("a",), "k", {"n": 3}),
+            SearchOp(("a",)),
+            ListNamespacesOp(),
+        ]
+    )
     assert results[0] is None
     assert results[1].value == {"n": 1}
     assert results[3][0].value == {"n": 1}
