@@ -21,6 +21,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 #: How often rules are asked. A rule is a matter of minutes and asking costs about a millisecond (chosen).
 POLL = timedelta(seconds=5)
+
+#: Seconds after which an idle worker notices at the latest that a signal handler told it to stop (chosen).
+LOOK_UP = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ class Worker:
         self._poll = poll
         self._lease = lease
         self._clock = clock
-        self._stopping = threading.Event()
+        self._told = False  # a plain value: a signal handler may find this very thread inside of a lock
+        self._awake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def run(self, *, once: bool = False) -> int:
@@ -107,14 +112,14 @@ class Worker:
         """
         ended = 0
         with _opened(self.place) as database:
-            while not self._stopping.is_set():
+            while not self._told:
                 job = self._next(database)
                 if job is not None:
                     ended += self._carry(database, job)
                 elif once:
                     break
                 else:
-                    self._stopping.wait(self._poll.total_seconds())
+                    self._rest()
         return ended
 
     def start(self) -> Worker:
@@ -125,13 +130,20 @@ class Worker:
 
     def stop(self, *, timeout_seconds: float | None = None) -> None:
         """Asks the worker to stop between two steps; waits for its thread if `start` made one."""
-        self._stopping.set()
+        self._told = True
+        self._awake.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
 
     def request_stop(self) -> None:
         """Asks the worker to stop between two steps, and returns at once; fit for a signal handler."""
-        self._stopping.set()
+        self._told = True
+
+    def _rest(self) -> None:
+        """Waits until rules are to be asked again, or the worker is told to stop."""
+        end = time.monotonic() + self._poll.total_seconds()
+        while not self._told and (left := end - time.monotonic()) > 0:
+            self._awake.wait(min(left, LOOK_UP))
 
     def _next(self, database: Database) -> jobs.Job | None:
         """Makes jobs of the rules that are due, and takes one."""
@@ -157,7 +169,7 @@ class Worker:
             with suppress(LeaseLost):
                 jobs.release(database, job)
             log.info("job %d: stopped between two steps; it is due again", job.pk)
-            self._stopping.set()
+            self._told = True
             return False
         except LeaseLost:
             log.warning("job %d: another worker has it; the result was refused", job.pk)
@@ -187,7 +199,7 @@ class Worker:
         def check() -> None:
             if lost.is_set():
                 raise LeaseLost("the lease ran out and another worker has the job")
-            if self._stopping.is_set():
+            if self._told:
                 raise RunInterrupted("the worker was told to stop")
 
         return check

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from agent_memory.cli import printing
 from agent_memory.cli.app import app
-from agent_memory.cli.command import (
+from agent_memory.cli.ending import (
     BUSY,
     CLOSED_PIPE,
     INTERRUPTED,
@@ -183,6 +183,24 @@ def test_chat_remembers_what_was_said(run: Run) -> None:
     assert {episode["source"] for episode in told if episode["role"] == "user"} == {"user"}
 
 
+@pytest.mark.usefixtures("with_model")
+def test_chat_shows_the_model_turns_that_begin_with_the_user(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many chat templates refuse a conversation that begins with the assistant."""
+    shown: list[list[str]] = []
+    ordinary = MemoryManager.chat
+
+    def chat(self: MemoryManager, messages: Any, **more: Any) -> Any:
+        shown.append([message["role"] for message in messages])
+        return ordinary(self, messages, **more)
+
+    monkeypatch.setattr(MemoryManager, "chat", chat)
+    assert run("chat", input="Hello.\n" * 6).exit_code == 0
+    assert len(shown) == 6
+    assert all(roles[0] == roles[-1] == "user" for roles in shown)
+
+
 def test_a_signal_stops_between_two_steps_and_a_second_at_once() -> None:
     with stopping_between_steps(then="go on") as check:
         check()
@@ -269,7 +287,13 @@ def test_without_a_scope_nothing_happens(run: Run, name: str) -> None:
         (["schedule", "--cron", "61 * * * *"], WRONG),
         (["schedule", "--every", "6h", "--cron", "0 3 * * *"], WRONG),
         (["schedule", "--off", "--every", "6h"], WRONG),
+        (["schedule", "--min-new", "5"], WRONG),
+        (["schedule", "--quiet", "1m"], WRONG),
+        (["list", "--limit", "0"], WRONG),
+        (["list", "--database-url", "nonsense"], 1),
         (["worker", "--once", "--poll", "often"], WRONG),
+        (["worker", "--once", "--lease", "0s"], WRONG),
+        (["worker", "--once", "--model", "/no/such/model"], 1),
         (["rollback"], MISSING),
         (["ask", "x", "--model", "no-such-model"], 1),
         (["sql", "select nothing from nowhere"], WRONG),
@@ -282,18 +306,40 @@ def test_bad_input_is_one_line_that_says_what_to_do(run: Run, arguments: list[st
     assert len(json.loads(run("list", "--json").stdout)) == 1
 
 
-def test_usage_errors_are_short_and_name_the_help(run: Run) -> None:
-    for arguments in (
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["nonsense"],
         ["search"],
         ["list", "--nonsense"],
+        ["list", "surplus"],
         ["list", "--limit", "many"],
         ["ask", "x", "--retrieval", "some"],
-    ):
-        result = run(*arguments)
-        assert result.exit_code == WRONG
-        assert "--help" in result.stderr
-        assert "Traceback" not in result.stderr
+        ["export", "x", "--what", "dreams"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_one_line_that_names_the_help(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert_one_line(result, code=WRONG)
+    assert "--help')" in result.stderr
+
+
+def test_without_a_command_the_help_is_shown_and_nothing_is_done(run: Run) -> None:
+    result = run()
+    assert result.exit_code == WRONG
+    assert result.stdout == ""
+    assert "Commands:" in result.stderr
+
+
+def test_what_is_not_confirmed_is_not_forgotten(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    added(run)
+    monkeypatch.setattr("agent_memory.cli.episodes._can_ask", lambda: True)
+    for said in ("n\n", ""):
+        result = run("forget", "--everything", input=said)
+        assert result.exit_code == 1
+        assert result.stderr.endswith("agent-memory: not confirmed: nothing was done\n")
+    assert len(json.loads(run("list", "--json").stdout)) == 1
 
 
 def test_another_run_is_named_and_its_own_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +372,10 @@ def test_a_bug_is_one_line_and_debug_shows_it(run: Run, monkeypatch: pytest.Monk
     result = run("status")
     assert_one_line(result, code=1)
     assert "4711" not in result.stderr
-    assert isinstance(run("status", "--debug").exception, ZeroDivisionError)
+    result = run("status", "--debug")
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
 
 
 def test_stored_escapes_are_never_printed_raw(run: Run) -> None:
@@ -350,13 +399,43 @@ def test_safe_text_is_printable_and_says_what_was_there(text: str) -> None:
         assert shown == text
 
 
+def shell(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which `$run` is the command line in a process of its own."""
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "run": f"{sys.executable} -m agent_memory.cli", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_a_closed_pipe_is_one_line_and_its_own_exit_code(run: Run, tmp_path: Path) -> None:
     added(run, "x" * 90_000)
-    listing = f"{sys.executable} -m agent_memory.cli list --json --user ada --path {tmp_path / 'memory'}"
-    script = f"{listing} | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == CLOSED_PIPE
-    assert done.stderr.splitlines() == ["agent-memory: the output was closed before everything was printed"]
+    for command in ("list --json", "list --help"):
+        done = shell(
+            f"$run {command} | true; exit ${{PIPESTATUS[0]}}",
+            AGENT_MEMORY_PATH=str(tmp_path / "memory"),
+            AGENT_MEMORY_USER="ada",
+        )
+        assert done.returncode == CLOSED_PIPE, command
+        assert done.stderr == "agent-memory: the output was closed before everything was printed\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    done = shell("$run list --help > /dev/full")
+    assert done.returncode == 1
+    assert re.fullmatch(r"agent-memory: the output cannot be written: [^\n]+\n", done.stderr)
+
+
+def test_without_a_stdout_nothing_is_done_and_without_the_others_all_is(tmp_path: Path) -> None:
+    where = {"AGENT_MEMORY_PATH": str(tmp_path / "memory"), "AGENT_MEMORY_USER": "ada"}
+    silent = shell("$run add 'The lamp is green.' >&-", **where)
+    assert silent.returncode == 1
+    assert re.fullmatch(r"agent-memory: stdout is closed [^\n]+\n", silent.stderr)
+    assert not (tmp_path / "memory").exists()
+    assert shell("$run add - <&- 2>&-", **where).returncode == WRONG
 
 
 def assert_one_line(result: Result, *, code: int) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from agent_memory.cli import demo
 from agent_memory.cli.app import app
 from agent_memory.cli.demo import ASKED_AFTERWARDS, FORGOTTEN, lines
 from agent_memory.manager import MemoryManager
-from tests.memories import letters, reader, small
+from tests.memories import NAMES, fact, letters, reader, small
 from training import pools
 
 LOG, QUESTIONS = lines("log.jsonl"), lines("questions.jsonl")
@@ -47,11 +48,11 @@ def test_every_question_is_about_one_message_and_its_answer_stands_there() -> No
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the demo with the scripted reader, which understands none of the log: only the steps are tried."""
-    model = reader(tmp_path / "model")
+    """Runs the demo, each time with a scripted reader that has read nothing yet."""
     ordinary = MemoryManager.open
 
     def opened(path: Path, **arguments: Any) -> MemoryManager:
+        model = reader(tmp_path / "model")
         return ordinary(path, **{**arguments, "model": model, "config": small(), "embeddings": letters})
 
     monkeypatch.setattr(MemoryManager, "open", opened)
@@ -59,6 +60,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_second_run_adds_nothing_and_what_was_forgotten_stays_so(run: Any) -> None:
+    """With the log as it is, of which the scripted reader understands nothing: only the steps are tried."""
     first = run("--json")
     assert first.exit_code == 0, (first.stderr, first.exception)
     told = json.loads(first.stdout)
@@ -68,5 +70,53 @@ def test_a_second_run_adds_nothing_and_what_was_forgotten_stays_so(run: Any) -> 
     second = run()
     assert second.exit_code == 0, second.stderr
     assert f"{told['added'] - 1} episodes are there from an earlier run" in second.stdout
-    assert "forgotten by an earlier run" in second.stdout
+    assert "forget: an earlier run did" in second.stdout
     assert FORGOTTEN not in second.stdout
+
+
+def test_what_is_forgotten_leaves_the_weights_and_the_next_run_learns_the_rest_anew(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a log that the scripted reader understands."""
+    facts = [fact(number) for number in range(3)]
+    files = {
+        "log.jsonl": [{"text": text, "source": "user"} for text in facts],
+        "questions.jsonl": [
+            {
+                "question": f"What is the code of {name}?",
+                "answer": f"Kappa{n}",
+                "about": f"The code of {name}",
+            }
+            for n, name in enumerate(NAMES[:3])
+        ],
+    }
+    monkeypatch.setattr(demo, "lines", files.get)
+    monkeypatch.setattr(demo, "FORGOTTEN", facts[1])
+    monkeypatch.setattr(demo, "ASKED_AFTERWARDS", f"What is the code of {NAMES[1]}?")
+
+    first = json.loads(run("--json").stdout)
+    assert first["report"]["outcome"] == "promoted"
+    assert [row["answers"]["weights"] for row in first["questions"]] == ["Kappa0", "Kappa1", "Kappa2"]
+    assert [row["mark"] for row in first["questions"]] == ["slow"] * 3
+    assert first["receipt"]["versions_tainted"] == [first["report"]["version_id"]]
+    assert said_afterwards(first) == {
+        "retrieval": ("I do not know.", None),
+        "weights": ("I do not know.", None),
+    }
+
+    second = json.loads(run("--json").stdout)
+    assert (second["added"], second["report"]["outcome"]) == (0, "promoted")
+    rebuilt = second["report"]["version_id"]
+    assert [row["answers"]["weights"] for row in second["questions"]] == [
+        "Kappa0",
+        "I do not know.",
+        "Kappa2",
+    ]
+    assert said_afterwards(second)["weights"] == ("I do not know.", rebuilt)
+
+    third = run()
+    assert "nothing: 0 episodes" in third.stdout
+
+
+def said_afterwards(told: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
+    return {arm: (answer["text"], answer["version"]) for arm, answer in told["afterwards"].items()}

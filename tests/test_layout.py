@@ -118,7 +118,7 @@ def test_only_the_vector_store_imports_chroma() -> None:
     assert users in ([], [CORE / "store" / "vectors.py"])
 
 
-@pytest.mark.parametrize("module", ["agent_memory", "agent_memory.cli", "agent_memory.types"])
+@pytest.mark.parametrize("module", ["agent_memory", "agent_memory.cli.app", "agent_memory.types"])
 def test_an_import_loads_nothing_heavy(module: str) -> None:
     assert not loaded_by(module) & HEAVY
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from agent_memory.cli.app import main
+from agent_memory.cli import main
 
 main()

@@ -9,6 +9,8 @@ import typer
 
 import agent_memory
 from agent_memory.cli import demo, episodes, service, upkeep, weights
+from agent_memory.cli.ending import FAILED, WRONG, Commands
+from agent_memory.cli.printing import note
 
 EXIT_CODES = (
     "Exit codes: 0 done; 1 could not be done; 2 wrong command line or value; 3 no such memory, episode or "
@@ -18,7 +20,7 @@ EXIT_CODES = (
 
 app = typer.Typer(
     name="agent-memory",
-    no_args_is_help=True,
+    cls=Commands,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -29,6 +31,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def about(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version of the package and stop."),
 ) -> None:
     """Agent memory with two speeds: episodes that are found at once, and weights that learn them.
@@ -38,6 +41,9 @@ def about(
     if version:
         typer.echo(agent_memory.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(WRONG)
 
 
 for part in (episodes, weights, upkeep, service, demo):
@@ -53,7 +59,27 @@ def main() -> None:
         ("TOKENIZERS_PARALLELISM", "false"),
     ):
         os.environ.setdefault(name, value)
+    _streams()
+    app()
+
+
+def _streams() -> None:
+    """Makes stdin, stdout and stderr usable however the process was started.
+
+    A stream that came closed is opened on nothing, so that no file of ours gets its number; but without a
+    stdout nothing is done, for the caller could not see that it was.
+    """
+    silent = sys.stdout is None
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    if silent:
+        note("agent-memory: stdout is closed and nothing was done: redirect it, to /dev/null if need be")
+        sys.exit(FAILED)

@@ -1,38 +1,28 @@
-"""What every command shares: its options, its errors as one line and an exit code, and the open memory.
+"""What every command shares: its options, and the open memory.
 
 `@command` gives a function the options `--path`, `--user`, `--agent`, `--database-url`, `--model`, `--json`
-and `--debug`, collected in a `Setting`, and turns whatever it raises into one line on stderr.
+and `--debug`, collected in a `Setting`; what it raises becomes one line on stderr (`ending.py`).
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent_memory.cli.printing import busy, note, print_json
-from agent_memory.errors import (
-    AgentMemoryError,
-    InvalidInput,
-    NotFound,
-    RunBusy,
-    RunInterrupted,
-)
+from agent_memory.cli.ending import errors_in_one_line
+from agent_memory.cli.printing import busy, print_json
+from agent_memory.errors import InvalidInput, NotFound, StoreError
 
 if TYPE_CHECKING:
     from agent_memory.config import Config
     from agent_memory.manager import MemoryManager
-
-WRONG, MISSING, BUSY, NO, INTERRUPTED, CLOSED_PIPE = 2, 3, 4, 5, 130, 141
 
 #: Files of which one is there wherever a memory was opened before.
 _MARKS = ("memory.sqlite3", "directory-id", "index", "versions", "runs")
@@ -58,6 +48,7 @@ class Setting:
         Raises:
             NotFound: there is no memory, and this command does not make one.
             InvalidInput: the command needs a scope and none is named.
+            StoreError: the record cannot be opened.
         """
         if scoped and self.user is None and self.agent is None:
             raise InvalidInput("whose memory? add --user NAME and/or --agent NAME (or set AGENT_MEMORY_USER)")
@@ -69,14 +60,19 @@ class Setting:
         with busy("opening the memory"):
             from agent_memory.manager import MemoryManager
 
-            return MemoryManager.open(
-                self.path,
-                user_id=self.user,
-                agent_id=self.agent,
-                model=self.model,
-                database_url=self.database_url,
-                config=config,
-            )
+            try:
+                return MemoryManager.open(
+                    self.path,
+                    user_id=self.user,
+                    agent_id=self.agent,
+                    model=self.model,
+                    database_url=self.database_url,
+                    config=config,
+                )
+            except StoreError as error:
+                if self.database_url is None:
+                    raise
+                raise type(error)(f"{error}: is --database-url right, and does its server answer?") from error
 
     def show(self, value: Any, human: Callable[[], None]) -> None:
         """The value as JSON if that was asked for, else as `human` prints it."""
@@ -123,7 +119,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(**given: Any) -> None:
         setting = Setting(**{name: given.pop(name) for name in _OPTIONS})
-        with _errors_in_one_line(debug=setting.debug):
+        with errors_in_one_line(debug=setting.debug):
             if setting.debug:
                 _log_everything()
             function(setting, **given)
@@ -140,77 +136,6 @@ def _log_everything() -> None:
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("agent_memory").setLevel(logging.DEBUG)
-
-
-@contextmanager
-def _errors_in_one_line(*, debug: bool) -> Iterator[None]:
-    """Turns what goes wrong into one line on stderr and an exit code.
-
-    Raises:
-        typer.Exit: always, where something went wrong.
-    """
-    try:
-        yield
-    except (typer.Exit, typer.Abort):
-        raise
-    except BrokenPipeError as error:
-        # Python flushes stdout once more at exit, and would complain then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise _ended("the output was closed before everything was printed", CLOSED_PIPE) from error
-    except (KeyboardInterrupt, RunInterrupted) as error:
-        said = str(error) or "interrupted; nothing that was acknowledged is lost"
-        raise _ended(said, INTERRUPTED) from error
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, AgentMemoryError):
-            raise _ended(str(error), _code(error)) from error
-        what = type(error).__name__
-        raise _ended(f"unexpected {what}: run again with --debug for the traceback", 1) from error
-
-
-def _ended(text: str, code: int) -> typer.Exit:
-    note(f"agent-memory: {text}")
-    return typer.Exit(code)
-
-
-def _code(error: AgentMemoryError) -> int:
-    if isinstance(error, InvalidInput):
-        return WRONG
-    if isinstance(error, NotFound):
-        return MISSING
-    if isinstance(error, RunBusy):
-        return BUSY
-    return 1
-
-
-@contextmanager
-def stopping_between_steps(*, then: str) -> Iterator[Callable[[], None]]:
-    """Makes Ctrl-C and SIGTERM stop between two steps; a second Ctrl-C stops at once.
-
-    Gives the function to call between steps; it raises once a signal has come.
-
-    Raises:
-        RunInterrupted: from that function; the message says that it stopped, and what to do `then`.
-    """
-    came: list[int] = []
-
-    def listen(number: int, _: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-        note("stopping after this step (once more stops at once)")
-
-    def check() -> None:
-        if came:
-            raise RunInterrupted(f"stopped between two steps; {then}")
-
-    before = {number: signal.signal(number, listen) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def mapping(text: str | None, *, option: str) -> dict[str, Any] | None:

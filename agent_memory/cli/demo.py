@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agent_memory.cli.command import Setting, command, stopping_between_steps
+from agent_memory.cli.command import Setting, command
+from agent_memory.cli.ending import stopping_between_steps
 from agent_memory.cli.printing import busy, print_json, say, table
 from agent_memory.cli.progress import Live
 from agent_memory.errors import InvalidInput
+from agent_memory.types import Retrieval
 
 if TYPE_CHECKING:
     from agent_memory.config import Config
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is the
 #: lean block before the model that wears the version.
-ARMS = {
+ARMS: Mapping[str, tuple[Retrieval, str]] = {
     "none": ("none", "base"),
     "retrieval": ("all", "base"),
     "weights": ("none", "active"),
@@ -137,11 +139,14 @@ class Steps:
             report = self.memory.consolidate(progress=live)
         self.done["report"] = report
         seconds = sum(report.seconds.values())
-        slow, version = len(report.slow), report.version_id
         self.tell(
             f"     {report.outcome}: {report.episodes} episodes, {report.items} study items, {seconds:.0f} s"
-            + (f"; {slow} episodes are slow in version {version}" if version else "")
         )
+        if report.version_id is not None:
+            files = self.memory.database.path / "versions" / report.version_id
+            self.tell(
+                f"     version {report.version_id}: {len(report.slow)} episodes are slow; its files: {files}"
+            )
         for reason in (*report.reasons, *report.notes):
             self.tell(f"     - {reason}")
 
@@ -173,21 +178,26 @@ class Steps:
         self._sum_up(rows)
 
     def forget(self) -> None:
-        """Forgets one message, if the first run has not, and asks again."""
+        """Forgets one message, if an earlier run has not, and asks for it again."""
         found = [episode for episode in self.memory.list() if episode.text.startswith(FORGOTTEN)]
         if found:
             with busy("forgetting"):
                 receipt = self.memory.forget([episode.id for episode in found], reason="demo")
             self.done["receipt"] = receipt
-            self.tell(
-                f"5  forget: '{found[0].text}' is gone from the record and the index; "
-                f"{len(receipt.versions_tainted)} versions had learnt it and are served no more."
-            )
+            self.tell(f"5  forget: '{found[0].text}' is gone from the record and from the index;")
+            for version in receipt.versions_tainted:
+                self.tell(f"     version {version} had learnt it: tainted, and never served again")
         else:
-            self.tell("5  forgotten by an earlier run, and not in the weights that were rebuilt since:")
-        answer = self.memory.ask(ASKED_AFTERWARDS)
-        self.done["afterwards"] = answer
-        self.tell(f"     {ASKED_AFTERWARDS} -> {answer.text} ({answer.version or 'bare base'})")
+            self.tell("5  forget: an earlier run did; what was served since was trained without it.")
+        before = next(row for row in self.done["questions"] if row.question == ASKED_AFTERWARDS)
+        self.done["afterwards"] = {}
+        self.tell(f"     {ASKED_AFTERWARDS}")
+        for arm in ("retrieval", "weights"):
+            retrieval, adapter = ARMS[arm]
+            now = self.memory.ask(ASKED_AFTERWARDS, retrieval=retrieval, adapter=adapter)
+            self.done["afterwards"][arm] = now
+            served = now.version or "bare base"
+            self.tell(f"     by {arm:9}  before: {before.answers[arm]}  now: {now.text} ({served})")
 
     def end(self, seconds: float) -> None:
         """Says where everything is, and what to try next."""
@@ -203,14 +213,15 @@ class Steps:
             self.tell(f"     {line}")
 
     def _row(self, one: Mapping[str, Any], marks: Sequence[tuple[str, str]]) -> Row:
+        question = one["question"]
         answers = {
-            arm: self.memory.ask(one["question"], retrieval=retrieval, adapter=adapter)  # type: ignore[arg-type]
+            arm: self.memory.ask(question, retrieval=retrieval, adapter=adapter)
             for arm, (retrieval, adapter) in ARMS.items()
         }
         bare = answers["none"].prompt_tokens
         mark = next((m for text, m in marks if one["about"] and text.startswith(one["about"])), None)
         return Row(
-            one["question"],
+            question,
             one["answer"],
             mark,
             {arm: answer.text for arm, answer in answers.items()},

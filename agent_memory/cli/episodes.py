@@ -158,7 +158,7 @@ def forget(
     """
     with setting.opened() as memory:
         if (everything or filter_ is not None) and not yes:
-            if not sys.stdin.isatty():
+            if not _can_ask():
                 raise InvalidInput("this may forget many episodes: add --yes to confirm")
             typer.confirm("This cannot be undone. Forget them?", abort=True, err=True)
         with busy("forgetting"):
@@ -183,6 +183,11 @@ def forget(
         )
 
     setting.show(receipt, human)
+
+
+def _can_ask() -> bool:
+    """Whether somebody sits at a terminal and can answer."""
+    return sys.stdin.isatty()
 
 
 def _short(episode: Episode) -> tuple[str, str, str]:

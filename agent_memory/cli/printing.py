@@ -9,10 +9,11 @@ never cut.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -63,6 +64,12 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """One line on stderr."""
     sys.stderr.write(safe(text) + "\n")
+
+
+def shout(text: str) -> None:
+    """One line on stderr from a signal handler, which may have interrupted `note` itself."""
+    with suppress(OSError):
+        os.write(2, f"{safe(text)}\n".encode())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:

@@ -15,6 +15,7 @@ DOING = {
     "answer": "answering them with the episodes in view",
     "complete": "completing the study set",
     "change": "looking for facts that changed",
+    "anchors": "gathering what must not change",
     "distill": "training the adapter",
     "examine": "examining it without the episodes",
 }
@@ -38,6 +39,7 @@ class Live:
             )  # fmt: skip
             self._bars = Progress(*columns, console=Console(stderr=True), transient=False)
             self._bars.start()
+            self._tasks[""] = self._bars.add_task("loading the model", total=None)
         return self
 
     def __exit__(
@@ -45,8 +47,7 @@ class Live:
     ) -> None:
         if self._bars is not None:
             if error is None:
-                for task in self._bars.tasks:
-                    self._bars.update(task.id, completed=task.total)
+                self._complete()
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -63,7 +64,11 @@ class Live:
             self._tasks[stage] = None
             note(f"{stage}: {words}")
             return
-        for earlier in self._tasks.values():  # the stages come one after the other
-            finished = self._bars.tasks[earlier]
-            self._bars.update(earlier, completed=finished.total)
+        self._complete()  # the stages come one after the other
         self._tasks[stage] = self._bars.add_task(words, total=total)
+
+    def _complete(self) -> None:
+        """Fills every bar; one without a measure has one step."""
+        for task in self._bars.tasks:
+            steps = task.total or 1
+            self._bars.update(task.id, completed=steps, total=steps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from datetime import timedelta
 from typing import Annotated, Any
@@ -11,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from agent_memory.cli.command import Setting, command
-from agent_memory.cli.printing import note, pairs, say
+from agent_memory.cli.ending import asked_to_stop
+from agent_memory.cli.printing import pairs, say
+from agent_memory.errors import InvalidInput
 
 
 def register(app: typer.Typer) -> None:
@@ -25,18 +26,27 @@ def schedule(
     setting: Setting,
     every: Annotated[str | None, typer.Option(help="A length of time: 90s, 5m, 6h, 7d.")] = None,
     cron: Annotated[str | None, typer.Option(help="A cron line in UTC: '0 3 * * *'.")] = None,
-    min_new_episodes: Annotated[int, typer.Option("--min-new", help="Least new episodes for a run.")] = 20,
-    quiet: Annotated[str, typer.Option(help="How long nothing must have been added.")] = "5m",
+    min_new_episodes: Annotated[
+        int | None, typer.Option("--min-new", help="Least new episodes for a run; 20 by default.")
+    ] = None,
+    quiet: Annotated[
+        str | None, typer.Option(help="How long nothing must have been added; 5m by default.")
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="Remove the rule.")] = False,
 ) -> None:
     """Say when to consolidate; without options, show the rule.
 
     Example: agent-memory schedule --every 6h --min-new 20 --user ada
     """
+    conditions: dict[str, Any] = {
+        name: value
+        for name, value in (("min_new_episodes", min_new_episodes), ("quiet", quiet))
+        if value is not None
+    }
+    if conditions and every is None and cron is None:
+        raise InvalidInput("--min-new and --quiet belong to a rule: name its time too, by --every or --cron")
     with setting.opened() as memory:
-        rule: dict[str, Any] | None = memory.schedule(
-            every=every, cron=cron, min_new_episodes=min_new_episodes, quiet=quiet, off=off
-        )
+        rule: dict[str, Any] | None = memory.schedule(every=every, cron=cron, off=off, **conditions)
     setting.show(rule, lambda: pairs(rule) if rule else say("no rule: nothing is consolidated by itself"))
 
 
@@ -52,28 +62,34 @@ def worker(
     Example: agent-memory worker --once
     """
     from agent_memory.config import Config, ModelConfig
-    from agent_memory.schedule import duration
+    from agent_memory.models.loading import folder_of
     from agent_memory.worker import Place, Worker
 
+    between, silence = _time(poll, option="--poll"), _time(lease, option="--lease")
     with setting.opened(scoped=False):
         pass  # a missing or damaged memory is an error now, not a silent wait
+    folder_of(setting.model, allow_download=False)  # and a missing model, not a failure of each job
     _log()
     config = Config(model=ModelConfig(name=setting.model)) if setting.model else None
-    shortest = timedelta(milliseconds=100)
-    at_work = Worker(
-        Place(setting.path, setting.database_url, config),
-        poll=max(shortest, duration(poll)),
-        lease=max(shortest, duration(lease)),
-    )
+    at_work = Worker(Place(setting.path, setting.database_url, config), poll=between, lease=silence)
 
-    def stop(_number: int, _frame: object) -> None:
-        note("stopping after this step")
-        at_work.request_stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    ended = at_work.run(once=once)
+    with asked_to_stop(at_work.request_stop):
+        ended = at_work.run(once=once)
     setting.show({"jobs": ended}, lambda: say(f"{ended} jobs ended"))
+
+
+def _time(text: str, *, option: str) -> timedelta:
+    """A length of time that is not zero.
+
+    Raises:
+        InvalidInput: it is zero, or no length of time.
+    """
+    from agent_memory.schedule import duration
+
+    found = duration(text)
+    if not found:
+        raise InvalidInput(f"{option} must be at least one second")
+    return found
 
 
 def _log() -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from agent_memory.cli.command import NO, Setting, command
+from agent_memory.cli.command import Setting, command
+from agent_memory.cli.ending import NO
 from agent_memory.cli.printing import busy, pairs, say, table
 from agent_memory.errors import InvalidInput
 

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from agent_memory.cli.command import NO, Setting, command, stopping_between_steps
+from agent_memory.cli.command import Setting, command
+from agent_memory.cli.ending import NO, stopping_between_steps
 from agent_memory.cli.printing import busy, note, pairs, say, table
 from agent_memory.cli.progress import Live
 from agent_memory.types import Answer, ConsolidationReport, Retrieval
 
-#: Messages of the conversation that `chat` shows the model again; more may not fit the reader's window.
-CHAT_MESSAGES = 8
+#: Messages of the conversation that `chat` shows the model again; more may not fit the reader's window. Odd,
+#: so that what is shown begins with the user, as many chat templates demand.
+CHAT_MESSAGES = 7
 
 Recall = Annotated[
     Retrieval | None,
