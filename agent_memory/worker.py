@@ -3,7 +3,8 @@
 `agent-memory worker` runs one as a process, `Worker.start()` as a thread of yours; any number of both may
 work on one memory. What a job does is one function of values that could travel to another engine: where the
 memory is, whose, and a function to call between two steps. Here it opens the memory by itself, with its own
-base model, and calls `consolidate`.
+base model, and calls `consolidate`. Which run that is needs no saying: the namespace's unfinished one, of
+which there is at most one, or else a new one.
 
     every `poll`     rules that are due become jobs (`schedule.py`), one job is claimed (`jobs.py`)
     every lease / 3  a thread says that the worker lives

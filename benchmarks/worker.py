@@ -310,11 +310,13 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for name, value in {**done, **found}.items():
         print(f"{name:28} {value}")
-    bad = ("episodes_not_learnt", "open_jobs", "open_runs", "interleaved", "problems")
-    print("sound" if not any(found[name] for name in bad) else "NOT SOUND")
+    bad = ("episodes_not_learnt", "open_jobs", "failed_jobs", "open_runs", "interleaved", "problems")
+    sound = not any(found[name] for name in bad)
+    print("sound" if sound else "NOT SOUND")
     settings = {"workers": WORKERS, "namespaces": NAMESPACES, "lease_seconds": LEASE.total_seconds()}
     record("worker", {**settings, "seconds": arguments.seconds, "storm": dict(done), "found": found},
            seed=arguments.seed)  # fmt: skip
+    sys.exit(not sound)
 
 
 if __name__ == "__main__":

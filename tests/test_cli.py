@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from agent_memory.cli import printing
+from agent_memory.cli import printing, progress
 from agent_memory.cli.app import app
 from agent_memory.cli.ending import (
     BUSY,
@@ -214,8 +215,6 @@ def test_a_signal_stops_between_two_steps_and_a_second_at_once() -> None:
 @pytest.mark.usefixtures("with_model")
 def test_ctrl_c_in_a_consolidation_loses_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     added(run, fact(0))
-    from agent_memory.cli import progress
-
     ordinary = progress.Live.__call__
 
     def interrupted(self: progress.Live, stage: str, done: int, total: int) -> None:
@@ -232,6 +231,30 @@ def test_ctrl_c_in_a_consolidation_loses_nothing(run: Run, monkeypatch: pytest.M
     report = json.loads(run("consolidate", "--json").stdout)
     assert report["outcome"] == "promoted"
     assert "a killed run was resumed" in report["notes"]
+
+
+def test_on_a_terminal_there_is_a_bar_for_each_stage_from_the_first_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress.Live() as live:
+        assert shown_by(live) == [("loading the model", False)]
+        live("write", 0, 2)
+        live("write", 2, 2)
+        live("a stage of next year", 1, 3)
+        assert [finished for _, finished in shown_by(live)] == [True, True, False]
+    assert [finished for _, finished in shown_by(live)] == [True, True, True]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that somebody looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown_by(live: progress.Live) -> list[tuple[str, bool]]:
+    return [(task.description, task.finished) for task in live._bars.tasks]
 
 
 # ---------------------------------------------------------------------- keeping it going
