@@ -186,8 +186,8 @@ class ChatAgentMemory(BaseChatModel):
         """
         if not self._model.takes_tools:
             raise InvalidInput(
-                f"the chat template of {self._name!r} has no tools, so this model can be given none; in an agent "
-                f"with memory, pass AgentMemoryMiddleware(..., tools=())"
+                f"the chat template of {self._name!r} has no tools, so it can be given none; in an agent, "
+                "pass AgentMemoryMiddleware(..., tools=())"
             )
         shown, demanded = _chosen([convert_to_openai_tool(tool) for tool in tools], tool_choice)
         return self.bind(tools=shown, **({"must_call": True} if demanded else {}), **kwargs)

@@ -1,14 +1,30 @@
-"""One small real memory, shared by the suites of the LangChain plug-in."""
+"""One small real memory for the suites of the LangChain plug-in; and skips that are as they are listed."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from agent_memory import MemoryManager
+from tests.integrations.skips import is_listed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails a test that is skipped and not listed in `skips.py`, or listed and not skipped."""
+    report = yield
+    suite = getattr(item, "cls", None)
+    listed = is_listed(suite.__name__ if suite else "", getattr(item, "originalname", item.name))
+    if report.skipped and not listed:
+        report.outcome, report.longrepr = "failed", f"not listed in skips.py, but skipped: {report.longrepr}"
+    elif listed and report.passed and call.when == "call":
+        report.outcome, report.longrepr = "failed", "listed in skips.py as skipped, but it runs"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from agent_memory import Config, MemoryManager
 from agent_memory.config import ConsolidationConfig, DistillConfig, ExamConfig, GateConfig, StudyConfig
+from agent_memory.errors import InvalidInput
 from agent_memory.models.local import LocalModel
 from agent_memory.prompt import ABSTENTION, ASK_SYSTEM
 
@@ -150,3 +151,13 @@ def test_what_is_forgotten_is_gone_from_weights_and_from_retrieval(memory):
         answer = said(agent_of(memory, retrieval=retrieval), CAT, thread=retrieval)
         assert answer.response_metadata["adapter"] is None
         assert "Miso" not in answer.text
+        assert "Miso" not in chain_of(memory, retrieval=retrieval).invoke({"input": CAT})["response"]
+
+
+def test_the_bundled_reader_declares_tools_and_structured_output_unsupported(tmp_path, reader):
+    with MemoryManager.open(tmp_path / "memory", model=reader) as memory:
+        model = ChatAgentMemory(memory=memory, **SCOPE)
+        with pytest.raises(InvalidInput, match="no tools"):
+            model.bind_tools([{"title": "weather", "type": "object", "properties": {}}])
+        with pytest.raises(InvalidInput, match="no tools"):
+            model.with_structured_output({"title": "place", "type": "object", "properties": {}})

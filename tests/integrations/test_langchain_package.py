@@ -8,6 +8,9 @@ import sys
 import langchain_agent_memory
 import pytest
 
+from tests.integrations import test_langchain_chat_model, test_langchain_tool_calling
+from tests.integrations.skips import SKIPS
+
 
 def test_every_public_name_can_be_imported():
     for name in langchain_agent_memory.__all__:
@@ -24,6 +27,13 @@ def test_importing_the_package_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_test_that_is_listed_as_skipped_exists():
+    suites = {**vars(test_langchain_chat_model), **vars(test_langchain_tool_calling)}
+    for _, classes, tests in SKIPS:
+        for test in tests:
+            assert any(hasattr(suites[name], test) for name in classes), test
 
 
 @pytest.mark.parametrize(

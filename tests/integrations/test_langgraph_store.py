@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -121,7 +122,7 @@ def seen(op: Any, result: Any) -> Any:
     if isinstance(op, GetOp):
         return None if result is None else (result.namespace, result.key, result.value)
     if isinstance(op, SearchOp):  # the order without a query is nobody's promise
-        return sorted((item.namespace, item.key, repr(item.value)) for item in result)
+        return sorted((item.namespace, item.key, json.dumps(item.value, sort_keys=True)) for item in result)
     return result
 
 
