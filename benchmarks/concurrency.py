@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import random
 import tempfile
 import time
@@ -30,6 +29,7 @@ from agent_memory import Config, MemoryManager
 from agent_memory.config import IndexConfig
 from agent_memory.store.failures import translated
 from benchmarks.kills import unfound
+from benchmarks.processes import fresh
 from benchmarks.record import record
 
 USER = "alice"
@@ -41,10 +41,10 @@ def one_round(
     place: Path, *, processes: int, calls: int, seed: int, broken: bool = False, url: str | None = None
 ) -> dict[str, Any]:
     """Counts of one round in a fresh directory."""
-    fork = multiprocessing.get_context("fork")
-    barrier = fork.Barrier(processes)
+    context = fresh()
+    barrier = context.Barrier(processes)
     workers = [
-        fork.Process(target=_process, args=(place, number, calls, seed, barrier, broken, url))
+        context.Process(target=_process, args=(place, number, calls, seed, barrier, broken, url))
         for number in range(processes)
     ]
     for worker in workers:
@@ -68,6 +68,16 @@ def sound(total: dict[str, Any], *, processes: int) -> bool:
 
 
 def _process(
+    place: Path, number: int, calls: int, seed: int, barrier: Barrier, broken: bool, url: str | None
+) -> None:
+    try:
+        _take_part(place, number, calls, seed, barrier, broken, url)
+    except BaseException:
+        barrier.abort()  # the others need not wait for this one
+        raise
+
+
+def _take_part(
     place: Path,
     number: int,
     calls: int,

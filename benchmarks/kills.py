@@ -19,8 +19,6 @@ what the kernel has, it keeps; that commits are synced is a matter of `synchrono
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import shutil
 import signal
@@ -28,16 +26,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from agent_memory import Config, MemoryManager
 from agent_memory.config import IndexConfig
+from benchmarks.processes import started
 from benchmarks.record import record
 
 USER = "alice"
 MOST_MESSAGES = 60  # of the child before it is killed; two for each call
 LONGEST_SECONDS = 0.02  # from the last message waited for to the kill: it falls anywhere within a call
+PATIENCE_SECONDS = 120.0  # for the next message, or for what is found; longer is a hang, and a problem
 CONFIG = Config(index=IndexConfig(index_from=30, drain_from=10, close_seconds=0))
 
 
@@ -116,32 +118,30 @@ def _apply(texts: dict[str, str], forgotten: set[str], call: list[Any], ids: lis
 
 def killed(path: Path, expected: Expected, *, seed: int, broken: bool = False) -> list[Any] | None:
     """Lets a child work, kills it at a random instant, and returns the call that was in flight, if any."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-
-        def say(message: Any) -> None:
-            os.write(writing, json.dumps(message).encode() + b"\n")
-
-        try:
-            work(path, expected.texts, seed=seed, say=say, broken=broken)
-        finally:
-            os._exit(1)  # only a kill is a proper end
-    os.close(writing)
+    process, pipe = started(_work, path, expected.texts, seed, broken)
     rng = random.Random(-seed - 1)
-    messages, delay = rng.randint(1, MOST_MESSAGES), rng.uniform(0.0, LONGEST_SECONDS)
-    lines = b""
-    with os.fdopen(reading, "rb", buffering=0) as pipe:
-        while lines.count(b"\n") < messages and (got := pipe.read(65536)):
-            lines += got
-        time.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
-        while got := pipe.read(65536):
-            lines += got
-    assert os.WIFSIGNALED(status), "the child ended by itself: the trial shows nothing"
-    return _account(expected, [json.loads(line) for line in lines.splitlines(keepends=False) if line])
+    most, delay = rng.randint(1, MOST_MESSAGES), rng.uniform(0.0, LONGEST_SECONDS)
+    messages = list(islice(_heard(pipe), most))
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "the child ended by itself: the trial shows nothing"
+    assert len(messages) == most, f"the child said nothing for {PATIENCE_SECONDS} s"
+    messages += _heard(pipe)
+    return _account(expected, messages)
+
+
+def _work(sending: Connection, path: Path, texts: dict[str, str], seed: int, broken: bool) -> None:
+    work(path, texts, seed=seed, say=sending.send, broken=broken)
+
+
+def _heard(pipe: Connection) -> Iterator[Any]:
+    """What is said, until there is an end or a silence."""
+    while pipe.poll(PATIENCE_SECONDS):
+        try:
+            yield pipe.recv()
+        except (EOFError, OSError):  # OSError: killed within a message
+            return
 
 
 def _account(expected: Expected, messages: list[Any]) -> list[Any] | None:
@@ -157,22 +157,24 @@ def _account(expected: Expected, messages: list[Any]) -> list[Any] | None:
 
 def looked_at(path: Path) -> tuple[dict[str, str], list[str]]:
     """What a fresh process finds in the directory: texts by id, and what is wrong with it."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        outcome: Any = [{}, ["the directory cannot be opened"]]
-        try:
-            outcome = _look(path)
-        finally:
-            with os.fdopen(writing, "w") as pipe:
-                json.dump(outcome, pipe)
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        outcome = json.load(pipe)
-    os.waitpid(pid, 0)
-    return outcome[0], outcome[1]
+    process, pipe = started(_tell, path)
+    try:
+        if not pipe.poll(PATIENCE_SECONDS):
+            return {}, [f"whoever looks gets no answer within {PATIENCE_SECONDS} s"]
+        found, problems = pipe.recv()
+        return found, problems
+    except EOFError:
+        return {}, ["whoever looks dies of it"]
+    finally:
+        process.kill()
+        process.join()
+
+
+def _tell(sending: Connection, path: Path) -> None:
+    try:
+        sending.send(_look(path))
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding
+        sending.send(({}, [f"the directory cannot be looked at: {type(error).__name__}: {error}"]))
 
 
 def _look(path: Path) -> tuple[dict[str, str], list[str]]:

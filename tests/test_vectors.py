@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from sqlalchemy import insert, select, text
 
 from agent_memory.config import IndexConfig
 from agent_memory.errors import EmbeddingError
+from agent_memory.store import folders as folders_on_disk
 from agent_memory.store import lexical, vectors
 from agent_memory.store.database import Database
 from agent_memory.store.tables import episodes, index_generations, namespaces
 from agent_memory.store.tables import vectors as table
 from agent_memory.store.upkeep import FOLDER, Upkeep
 from agent_memory.store.vector_index import VectorIndex
+from benchmarks.processes import started
 from tests.store_places import Place
 
 ALICE, BOB = 1, 2
@@ -188,6 +191,41 @@ def test_what_the_index_has_not_seen_is_found_at_once(database: Database) -> Non
         assert found(database, index, 103, n=1) == [3]
 
 
+def told_by(work: Callable[..., None], place: Place) -> Any:
+    """What another process says of its work in the same place; None where it was killed."""
+    process, pipe = started(work, place)
+    try:
+        return pipe.recv() if pipe.poll(120) else "nothing, for too long"
+    except EOFError:
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        return None
+    finally:
+        process.kill()
+        process.join()
+
+
+def write_all(sending: Connection, place: Place) -> None:
+    """Brings the index up to date, and says how it differs from SQL."""
+    with an_index(place.database()) as index:
+        assert index.maintain(ALICE) is None
+        sending.send(index.verify(ALICE))
+
+
+def write_until_killed(sending: Connection, place: Place) -> None:
+    """Builds the index, and is killed in the third batch."""
+    put, batches = vectors.ChromaFolder.put, []
+
+    def dying(folder: vectors.ChromaFolder, pks: list[int], matrix: np.ndarray) -> None:
+        put(folder, pks, matrix)
+        batches.append(pks)
+        if len(batches) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    vectors.ChromaFolder.put = dying  # in a process of its own
+    VectorIndex(place.database(), LARGE, background=False).maintain(ALICE)
+
+
 def test_what_another_process_wrote_is_found_before_and_after_reopening(
     database: Database, place: Place
 ) -> None:
@@ -195,20 +233,7 @@ def test_what_another_process_wrote_is_found_before_and_after_reopening(
     with an_index(database) as index:
         index.maintain(ALICE)
         add(database, range(50, 90))
-        database_url = "" if place.url is None else place.url
-        script = f"""
-            from pathlib import Path
-            from agent_memory.config import IndexConfig
-            from agent_memory.store.database import open_database
-            from agent_memory.store.vector_index import VectorIndex
-            database = open_database(Path({str(place.path)!r}), url={database_url!r} or None)
-            settings = IndexConfig(index_from=20, batch=16, drain_from=8)
-            index = VectorIndex(database, settings, background=False)
-            assert index.maintain({ALICE}) is None
-            assert index.verify({ALICE})["missing"] == 0
-            index.close()
-        """
-        subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+        assert told_by(write_all, place) == {"indexed": 89, "waiting": 0, "missing": 0, "orphans": 0}
         assert [found(database, index, pk, n=1) for pk in range(1, 90)] == [[pk] for pk in range(1, 90)]
         index.maintain(ALICE)
         assert index.verify(ALICE) == {"indexed": 89, "waiting": 0, "missing": 0, "orphans": 0}
@@ -365,7 +390,7 @@ DAMAGE = {
     "a missing file": lambda folder: next(folder.rglob("length.bin")).unlink(),
     "an empty database": lambda folder: (folder / "chroma.sqlite3").write_bytes(b""),
     "a flipped database": lambda folder: flip(folder / "chroma.sqlite3", 4000),
-    "a missing folder": vectors.remove_folder,
+    "a missing folder": folders_on_disk.remove_folder,
 }
 
 
@@ -385,18 +410,26 @@ def test_a_damaged_index_is_noticed_and_built_anew(database: Database, kind: str
         assert folders(database) != [folder]
 
 
-def test_a_file_that_kills_its_reader_kills_a_child_only(tmp_path: Path) -> None:
+def test_a_file_that_kills_its_reader_kills_a_child_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, codes = subprocess.run, []
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        child = run(*arguments, **named)
+        codes.append(child.returncode)
+        return child
+
+    monkeypatch.setattr(subprocess, "run", noted)
     folder = tmp_path / "1"
     opened = vectors.ChromaFolder(folder, create=True)
     many = np.random.default_rng(3).standard_normal((1500, 16)).astype(np.float32)
     opened.put(range(1500), many)  # fewer stay in Chroma's log, which is SQLite's
     opened.close()
-    assert vectors.is_sound(folder)
+    assert folders_on_disk.is_sound(folder)
     DAMAGE["flipped bytes"](folder)
-    command = [sys.executable, "-m", "agent_memory.store.vectors", str(folder)]
-    child = subprocess.run(command, check=False, capture_output=True, timeout=120)
-    assert child.returncode == -signal.SIGSEGV
-    assert not vectors.is_sound(folder)
+    assert not folders_on_disk.is_sound(folder)
+    assert codes == [0, -signal.SIGSEGV]
 
 
 def test_an_index_that_is_short_of_vectors_is_not_taken_for_whole(database: Database) -> None:
@@ -413,25 +446,7 @@ def test_an_index_that_is_short_of_vectors_is_not_taken_for_whole(database: Data
 
 def test_a_killed_writer_loses_nothing(database: Database, place: Place) -> None:
     add(database, range(1, 100))
-    script = f"""
-        import os
-        from pathlib import Path
-        from agent_memory.config import IndexConfig
-        from agent_memory.store import vectors
-        from agent_memory.store.database import open_database
-        from agent_memory.store.vector_index import VectorIndex
-        put, batches = vectors.ChromaFolder.put, []
-        def dying(folder, pks, matrix):
-            put(folder, pks, matrix)
-            batches.append(pks)
-            if len(batches) == 3:
-                os.kill(os.getpid(), 9)
-        vectors.ChromaFolder.put = dying
-        database = open_database(Path({str(place.path)!r}), url={place.url or ''!r} or None)
-        VectorIndex(database, IndexConfig(index_from=20, batch=16), background=False).maintain({ALICE})
-    """
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False, timeout=120)
-    assert killed.returncode == -9
+    assert told_by(write_until_killed, place) is None
     with an_index(database) as index:
         assert found(database, index, 70, n=1) == [70]
         while index.maintain(ALICE) is not None:

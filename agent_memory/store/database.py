@@ -22,14 +22,13 @@ What it does not know: episodes, scopes, vectors. It does not protect against a 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from agent_memory.durable import write_file
 from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreReadOnly
 from agent_memory.store import tables
 from agent_memory.store.failures import translated
+from agent_memory.store.locks import locked
 
 FILE = "memory.sqlite3"
 DIRECTORY_ID = "directory-id"
@@ -366,12 +366,6 @@ def _bind_directory(database: Database) -> None:
         )
 
 
-@contextmanager
-def _in_turn(path: Path) -> Iterator[None]:
-    """Waits among the writers of all processes; the kernel lets go when a holder dies."""
-    lock = os.open(path / "write.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
+def _in_turn(path: Path) -> AbstractContextManager[int | None]:
+    """Waits among the writers of all processes."""
+    return locked(path / "write.lock")

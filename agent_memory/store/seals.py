@@ -17,15 +17,20 @@ def seal_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.seal")
 
 
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.part")
+
+
 def unseal(folder: Path) -> None:
     """Says that the folder is about to change."""
     seal_path(folder).unlink(missing_ok=True)
+    _beside(folder).unlink(missing_ok=True)
 
 
 def seal(folder: Path) -> None:
     """Says that the folder is whole as it is now, without what Chroma wrote there by accident."""
     scrub(folder)
-    beside = seal_path(folder).with_suffix(".part")
+    beside = _beside(folder)
     beside.write_text(json.dumps(_checksums(folder)))
     beside.replace(seal_path(folder))
 

@@ -8,7 +8,10 @@ Rules, each bought with a measured loss of Chroma's embedded client:
   unseen vectors (an open client stays stale for ever);
 - a folder is opened only with a matching seal, or after a child process survived it (damaged files kill);
 - nothing is deleted in Chroma: forgetting retires the generation, its folder goes, a new one is built
-  (its deletes leave text and vectors on disk).
+  (its deletes leave text and vectors on disk);
+- a process that was forked from a user of Chroma removes folders, and does nothing else here (`forks.py`).
+
+Nothing of it can lose what is in SQL. What fails is a `StoreError`, and is tried again later.
 
 What it does not know: queries. `vector_index.py` asks the open folders, and says when upkeep is due.
 """
@@ -26,13 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from sqlalchemy import and_, select
 
 from agent_memory.config import IndexConfig
-from agent_memory.store import generations, seals
+from agent_memory.errors import AgentMemoryError, StoreError
+from agent_memory.store import folders, forks, generations, seals
 from agent_memory.store import vectors as rows
 from agent_memory.store.database import Database
+from agent_memory.store.locks import locked
 from agent_memory.store.tables import vectors
 from agent_memory.store.vectors import ChromaFolder
 
@@ -67,9 +71,15 @@ class Upkeep:
         self.deadline = math.inf
         """When copying must stop, on the monotonic clock, in seconds; what is left is copied later."""
         self._rested: dict[int, float] = {}
+        self._locks: dict[str, int] = {}
+        """Descriptors of the locks held now, by namespace key."""
 
     def maintain(self, namespace_id: int, *, drain: bool, wait: float) -> float | None:
-        """Removes, opens, builds and fills what there is to; seconds until there is more, None if done."""
+        """Removes, opens, builds and fills what there is to; seconds until there is more, None if done.
+
+        Raises:
+            StoreError: the index, or the record, could not be read or written; nothing is lost.
+        """
         if self.database.read_only:
             return None
         with self.database.read() as connection:
@@ -81,6 +91,8 @@ class Upkeep:
             if not mine:
                 return RETRY_SECONDS
             self._remove_retired(namespace_id, key)
+            if not forks.may_use():
+                return None
             with self.database.read() as connection:
                 live = generations.in_state(connection, namespace_id, "live")
             if live is None:
@@ -93,7 +105,8 @@ class Upkeep:
     def purge(self, namespace_id: int) -> bool:
         """Whether the folders of retired generations are gone; call it after the transaction of `erase`.
 
-        False when another process kept the index for longer than `PURGE_SECONDS`.
+        False when another process kept the index for longer than `PURGE_SECONDS`, or a folder could not be
+        removed.
         """
         with self.database.read() as connection:
             key = generations.namespace_key(connection, namespace_id)
@@ -101,9 +114,7 @@ class Upkeep:
                 return True
         self._rested[namespace_id] = time.monotonic() + REST_SECONDS
         with self._locked(key, PURGE_SECONDS) as mine:
-            if mine:
-                self._remove_retired(namespace_id, key)
-            return mine
+            return mine and self._remove_retired(namespace_id, key)
 
     def rebuild(self, namespace_id: int) -> None:
         """Removes the index of a namespace and makes it anew from SQL, before returning."""
@@ -122,7 +133,7 @@ class Upkeep:
             waiting = generations.counted(connection, namespace_id, generations.waiting())
             live = generations.in_state(connection, namespace_id, "live")
         report = {"indexed": 0, "waiting": waiting, "missing": 0, "orphans": 0}
-        if live is None or self.database.read_only:
+        if live is None or self.database.read_only or not forks.may_use():
             return report
         with self._locked(key, PURGE_SECONDS) as mine:
             opened = self._current(namespace_id, key, live, writing=True) if mine else None
@@ -158,32 +169,39 @@ class Upkeep:
     def _locked(self, key: str, wait: float) -> Iterator[bool]:
         """Whether this process alone may open, write and remove the folders of a namespace."""
         folder = self.database.path / FOLDER / key
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock", thread_local=False)
-        try:
-            lock.acquire(timeout=wait)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with _named():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(folder / "lock", seconds=wait) as lock:
+            if lock is None:
+                yield False
+                return
+            self._locks[key] = lock
+            try:
+                with _named():
+                    yield True
+            finally:
+                del self._locks[key]
 
-    def _remove_retired(self, namespace_id: int, key: str) -> None:
-        """Removes the folders of retired generations, and those that SQL does not know."""
+    def _remove_retired(self, namespace_id: int, key: str) -> bool:
+        """Removes folders of retired generations, and those unknown to SQL; returns whether all are gone."""
         with self.database.read() as connection:
             found = generations.known(connection, namespace_id)
         kept = {one.generation for one in found if one.state != "retired"}
         opened = self.open.get(namespace_id)
         if opened is not None and opened.generation not in kept:
             self.drop(namespace_id)
+        gone = True
         for path in (self.database.path / FOLDER / key).iterdir():
             if path.is_dir() and path.name not in map(str, kept):
-                rows.remove_folder(path)
-        if len(kept) < len(found):
+                try:
+                    folders.remove_folder(path)
+                except OSError as error:
+                    logger.warning("a folder of the vector index could not be removed: %s", error.strerror)
+                    gone = False
+        if gone and len(kept) < len(found):
             with self.database.write() as connection:
                 generations.forget_retired(connection, namespace_id)
+        return gone
 
     def _fill_up(self, namespace_id: int, key: str, live: Any, *, drain: bool) -> float | None:
         """Opens the generation in service where it is not, and copies what waits, where that is much."""
@@ -193,9 +211,13 @@ class Upkeep:
         opened = self._current(namespace_id, key, live, writing=writing)
         if opened is None:
             return 0.0  # it was unsound and is retired; the next call builds another
-        if writing and not self._fill(namespace_id, opened, generations.waiting()):
-            return RETRY_SECONDS
-        return None
+        if not writing:
+            return None
+        try:
+            return None if self._fill(namespace_id, opened, generations.waiting()) else RETRY_SECONDS
+        except BaseException:
+            self.drop(namespace_id)  # without its seal, it is checked before it is opened again
+            raise
 
     def _current(self, namespace_id: int, key: str, live: Any, *, writing: bool) -> Opened | None:
         """The open folder of the generation in service; None where it was unsound and is retired."""
@@ -219,7 +241,7 @@ class Upkeep:
 
     def _checked(self, namespace_id: int, row: Any, folder: Path) -> Opened | None:
         """A folder, opened, if it is sound and holds as much as SQL says."""
-        if not rows.is_sound(folder):
+        if not folders.is_sound(folder, lock=self._locks.get(folder.parent.name)):
             return None
         with self.database.read() as connection:
             done = sum(generations.marked(connection, namespace_id, row.generation).values())
@@ -228,15 +250,18 @@ class Upkeep:
                 .where(vectors.c.namespace_id == namespace_id, vectors.c.vector.is_not(None))
                 .limit(1)
             ).first()
+        opened = None
         try:
             opened = ChromaFolder(folder)
-            if opened.count() < done:
-                opened.close()
-                return None
-            if done and any_vector is not None:  # loads the graph while nobody writes
+            whole = opened.count() >= done
+            if whole and done and any_vector is not None:  # loads the graph while nobody writes
                 opened.nearest(rows.unpacked([any_vector.vector], any_vector.dimension)[0], 1)
         except Exception as error:  # noqa: BLE001  # native code raises what it likes; the folder is disposable
             logger.warning("the vector index could not be opened: %s", type(error).__name__)
+            whole = False
+        if opened is None or not whole:
+            if opened is not None:
+                opened.close()
             return None
         seals.seal(folder)
         return Opened(row.generation, row.revision, opened)
@@ -302,3 +327,21 @@ class Upkeep:
             self.open.move_to_end(namespace_id)
             while len(self.open) > self.settings.max_open:
                 self.drop(next(iter(self.open)))
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """What Chroma or the disk reports about the index, as one of our errors.
+
+    Raises:
+        StoreError: anything that is not ours already; the record is untouched.
+    """
+    try:
+        yield
+    except AgentMemoryError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"the vector index could not be kept up ({type(error).__name__}); nothing is lost, the record "
+            "has all vectors and compares them one by one: see to space and rights of its folder"
+        ) from error

@@ -4,7 +4,8 @@ Small namespaces have no index: all their vectors are read and compared, which i
 episodes on Chroma proposes candidates. A query never waits for it: a background thread opens, checks, fills
 and rebuilds it, and until it is ready all vectors are compared. What an open folder has not seen (vectors
 that wait, or that another process copied since) is compared exactly beside it; the marks on the rows say
-which those are. So every answer holds what was committed before it, from whichever process.
+which those are. So every answer holds what was committed before it, from whichever process. A process that
+was forked from one whose index was open compares all vectors (`forks.py`).
 
 What it does not know: texts, scores of words, who may see what.
 """
@@ -59,7 +60,7 @@ class VectorIndex:
         self._settings = settings
         self._embed = embed
         self._background = background and not database.read_only
-        self._upkeep = Upkeep(database, settings)
+        self._own_upkeep = Upkeep(database, settings)
         self._wake = threading.Condition()
         self._due: dict[int, float] = {}
         self._busy = False
@@ -97,7 +98,6 @@ class VectorIndex:
         self, connection: Connection, namespace_id: int, vector: Vector, *, n: int
     ) -> tuple[Keys, Scores] | None:
         """Keys and cosines of what the index proposes and of what it has not seen; None without an index."""
-        self._after_fork()
         live = generations.in_state(connection, namespace_id, "live")
         with self._upkeep.guard:  # a folder is not closed while it is asked
             opened = self._upkeep.open.get(namespace_id)
@@ -164,6 +164,7 @@ class VectorIndex:
 
     def wait(self, seconds: float) -> bool:
         """Whether all requested upkeep was done within the time."""
+        self._after_fork()
         end = time.monotonic() + seconds
         with self._wake:
             while self._busy or self._due:
@@ -192,7 +193,10 @@ class VectorIndex:
         self._upkeep.deadline = end
         for namespace_id in list(self._upkeep.open):
             if self._background and time.monotonic() < end:
-                self._upkeep.maintain(namespace_id, drain=True, wait=0.0)
+                try:
+                    self._upkeep.maintain(namespace_id, drain=True, wait=0.0)
+                except AgentMemoryError as error:  # what waits is in SQL, for whoever opens the memory next
+                    logger.warning("the vector index could not catch up: %s", error)
             self._upkeep.drop(namespace_id)
 
     # ---------------------------------------------------------------------- the background thread
@@ -242,10 +246,16 @@ class VectorIndex:
                 self._wake.wait(min(self._due.values()) - now if self._due else None)
         return None
 
+    @property
+    def _upkeep(self) -> Upkeep:
+        """The upkeep of this process."""
+        self._after_fork()
+        return self._own_upkeep
+
     def _after_fork(self) -> None:
         """A child has no thread, and the parent's open folders are not its own."""
         if self._pid != os.getpid():
-            self._upkeep = Upkeep(self._database, self._settings)
+            self._own_upkeep = Upkeep(self._database, self._settings)
             self._wake = threading.Condition()
             self._due, self._busy, self._thread = {}, False, None
             self._pid = os.getpid()

@@ -8,21 +8,15 @@ more than was done. `index_outbox` holds only what must be tried again: texts th
 
 `ChromaFolder` is one directory of Chroma, the only place that imports it. It holds keys and vectors, no text,
 and only proposes candidates: what it returns is joined to SQL and scored by the vectors there, so that a
-stale, foreign or damaged entry can cost recall and nothing else. A damaged file can kill the process that
-opens it (its reader is native code), so the files are sealed with checksums after each batch, and a folder
-without a seal is first opened by a child process (`python -m agent_memory.store.vectors FOLDER`).
+stale, foreign or damaged entry can cost recall and nothing else.
 
-What it does not know: when to write or rebuild (`upkeep.py`), scores of words.
+What it does not know: whether a folder is sound (`folders.py`), when to write or rebuild (`upkeep.py`),
+scores of words.
 """
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from agent_memory.errors import EmbeddingError
-from agent_memory.store import generations
+from agent_memory.errors import EmbeddingError, StoreError
+from agent_memory.store import forks, generations
 from agent_memory.store.bulk import insert_rows
 from agent_memory.store.database import Database
 from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
-from agent_memory.store.seals import is_whole, seal_path, unseal
 from agent_memory.store.tables import episodes, index_outbox, vectors
 
 Vector = NDArray[np.float32]  # (D,)
@@ -49,9 +42,6 @@ _SEARCHED = 300  # neighbours that HNSW keeps in view: above the candidates of a
 EMBEDDED = 256
 #: Longest rest between attempts to embed, in seconds (chosen).
 LONGEST_REST_SECONDS = 600.0
-_CHECK_SECONDS = 120  # for a child to open a folder (chosen)
-_WALKED = 100_000  # vectors that a child asks a folder for: every damaged link that it meets may kill it
-_REACHED = 0.99  # share of them that it must get; a whole graph of 1,500 gave all, a broken one 0 to a third
 
 
 # ---------------------------------------------------------------------- rows
@@ -293,14 +283,22 @@ def _cosines(found: Sequence[Any], vector: Vector) -> tuple[Keys, Scores]:
 
 
 class ChromaFolder:
-    """One open directory of Chroma: keys and vectors. Not for two writers at once."""
+    """One open directory of Chroma: keys and vectors. Not for two writers at once.
+
+    Raises:
+        StoreError: this process was forked from one that uses Chroma (`forks.py`).
+    """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
+        if not forks.may_use():
+            raise StoreError("a process that was forked from a user of the vector index cannot open it")
         import chromadb
         from chromadb.config import Settings
 
         self.path = path
+        forks.begun()
         self._client = chromadb.PersistentClient(str(path), settings=Settings(anonymized_telemetry=False))
+        forks.keep(self)
         try:
             if create:
                 shape: Any = {"hnsw": {"space": "cosine", "ef_search": _SEARCHED}}
@@ -310,7 +308,7 @@ class ChromaFolder:
             else:
                 self._items = self._client.get_collection(_COLLECTION, embedding_function=None)
         except BaseException:
-            self._client.close()
+            self.close()
             raise
 
     def put(self, pks: Sequence[int], matrix: Matrix) -> None:
@@ -333,45 +331,4 @@ class ChromaFolder:
     def close(self) -> None:
         """Lets go of files and memory."""
         self._client.close()
-
-
-def is_sound(folder: Path) -> bool:
-    """Whether a folder that nobody writes to opens without harm, by its seal or by a child process."""
-    try:
-        with closing(sqlite3.connect(f"file:{folder / 'chroma.sqlite3'}?mode=ro", uri=True)) as opened:
-            if opened.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                return False
-        if seal_path(folder).exists():
-            return is_whole(folder)
-    except (sqlite3.Error, OSError, ValueError):
-        return False
-    command = [sys.executable, "-m", "agent_memory.store.vectors", str(folder)]
-    try:
-        child = subprocess.run(  # noqa: S603  # our own module, and a path that we made
-            command, timeout=_CHECK_SECONDS, capture_output=True, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return child.returncode == 0
-
-
-def remove_folder(folder: Path) -> None:
-    """Removes a folder and its seal."""
-    unseal(folder)
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def _open_once(folder: Path) -> None:
-    """Opens a folder and walks its whole graph; for a child process, which may die of it."""
-    opened = ChromaFolder(folder)
-    wanted = min(opened.count(), _WALKED)
-    if wanted:
-        dimension = len(opened._items.get(limit=1, include=["embeddings"])["embeddings"][0])
-        if len(opened.nearest(np.ones(dimension, dtype=np.float32), wanted)) < _REACHED * wanted:
-            raise SystemExit(1)
-    opened.close()
-
-
-if __name__ == "__main__":
-    _open_once(Path(sys.argv[1]))
+        forks.let_go(self)
