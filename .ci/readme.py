@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -159,6 +160,10 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
         ("share of the gain kept after 20 runs", "0.90", "consolidation-sequential",
          number("gain_kept", digits=2)),
     ),
+    "The LangChain middleware, per agent turn among 10,000 episodes": (
+        ("overhead, median", "", "middleware", number("rows", "with", "overhead", "median_ms", unit=" ms")),
+        ("overhead, p95", "60 ms", "middleware", number("rows", "with", "overhead", "p95_ms", unit=" ms")),
+    ),
     "Workers (three of them, ten namespaces, random kills)": (
         ("episodes not learnt in the end", "0", "worker", number("found", "episodes_not_learnt", digits=0)),
         ("runs that interleaved", "0", "worker", number("found", "interleaved", digits=0)),
@@ -184,6 +189,15 @@ def results() -> str:
     return "\n".join(parts)
 
 
+# ---------------------------------------------------------------------- LangChain's suites
+
+
+def skips() -> str:
+    """The tests of LangChain's suites that do not run, by reason; the tests keep that list true."""
+    listed = runpy.run_path(str(ROOT / "tests" / "integrations" / "skips.py"))["SKIPS"]
+    return "\n".join(f"- {reason}: {', '.join(f'`{test}`' for test in tests)}" for reason, _, tests in listed)
+
+
 def _read(name: str, pick: Pick) -> str:
     found = result(name)
     if found is None:
@@ -199,7 +213,7 @@ def _read(name: str, pick: Pick) -> str:
 
 def derived(text: str) -> str:
     """The text with every derived part as it should be."""
-    for name, made in (("map", file_map), ("results", results)):
+    for name, made in (("map", file_map), ("results", results), ("skips", skips)):
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         before, rest = text.split(begin)
         _, after = rest.split(end)

@@ -11,7 +11,7 @@ CALLER = ("TestToolCallingUnit", "TestToolCalling")
 #: Reason, classes, tests. The first two classes have a model without tools, the last two one that calls.
 SKIPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
-        "run with a model that calls, not with one that, like the bundled reader, has no tools",
+        "with the model without tools",
         READER,
         (
             "test_agent_loop",
@@ -32,7 +32,7 @@ SKIPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ),
     ),
     (
-        "the models here read text",
+        "since both read text only",
         READER + CALLER,
         (
             "test_anthropic_inputs",
@@ -44,7 +44,7 @@ SKIPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ),
     ),
     (
-        "a memory has one base model, which a call cannot change; `adapter=` is what it can choose",
+        "since a memory has one base model, of which a call can choose the `adapter=` only",
         READER + CALLER,
         (
             "test_ainvoke_with_model_override",
@@ -53,11 +53,15 @@ SKIPS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
             "test_stream_with_model_override",
         ),
     ),
-    ("no JSON mode: a structured answer comes through a call", READER + CALLER, ("test_json_mode",)),
-    ("nothing is configured through the environment", READER + CALLER, ("test_init_from_env",)),
-    ("LangChain loads serialised objects of its own packages only", READER + CALLER, ("test_serdes",)),
     (
-        "times the recorded traffic of a remote service, and there is none",
+        "since a structured answer comes through a call and not in a JSON mode",
+        READER + CALLER,
+        ("test_json_mode",),
+    ),
+    ("since nothing is configured through the environment", READER + CALLER, ("test_init_from_env",)),
+    ("since LangChain loads serialised objects of its own packages only", READER + CALLER, ("test_serdes",)),
+    (
+        "since there is no remote service whose traffic could be recorded",
         READER + CALLER,
         ("test_stream_time",),
     ),
