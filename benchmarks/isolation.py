@@ -1,7 +1,7 @@
 """Three tenants with nearly the same episodes: does a call of one ever show or move what is another's?
 
-    python -m benchmarks.isolation                          # at least 20,000 calls
-    python -m benchmarks.isolation --calls 500 --broken     # without the namespace condition; must be caught
+    python -m benchmarks.isolation                               # at least 20,000 calls
+    python -m benchmarks.isolation --calls 500 --broken rows     # or scores: everybody's; must be caught
 
 Hypothesis draws sequences of calls for three tenants, of which one shares the user and one the agent of
 another. All tenants hold the same sentences, each with a canary word of its own, so that whatever leaks is
@@ -16,10 +16,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -120,14 +122,18 @@ class Tenants(RuleBasedStateMachine):
         """What another writes or forgets moves no score."""
         if who == other:
             return
-        before = [(one.episode.id, one.score) for one in self.call(who, "search", query, k=50)]
+        before = self.scores(who, query)
         added = self.call(other, "add", f"{text} {text} {CANARIES[other]}")
         self.held[other].setdefault(added.id, added.episode.text)
         if erase:
             self.call(other, "forget", [added.id])
             self.held[other].pop(added.id)
-        after = [(one.episode.id, one.score) for one in self.call(who, "search", query, k=50)]
-        assert after == before, "another tenant's write moved a score"
+        assert self.scores(who, query) == before, "another tenant's write moved a score"
+
+    def scores(self, who: str, query: str) -> list[Any]:
+        """What is found, with its score and its parts: the sum may stay where a part has moved."""
+        found = self.call(who, "search", query, k=50, explain=True)
+        return [(one.episode.id, one.score, one.why) for one in found]
 
     @rule(who=tenants, other=tenants, data=st.data())
     def by_id(self, who: str, other: str, data: st.DataObject) -> None:
@@ -199,12 +205,13 @@ class Tenants(RuleBasedStateMachine):
             assert len(listed) == len(self.held[who])
 
 
-def run(place: Path, *, calls: int, random_seed: int = 1) -> Counter[str]:
+def run(place: Path, *, calls: int, random_seed: int = 1, shorten: bool = True) -> Counter[str]:
     """Runs examples until so many calls were made; returns how many of each.
 
     Raises:
-        AssertionError: a leak, with the shortest sequence of calls that Hypothesis finds.
+        AssertionError: a leak; where it is to `shorten`, with the shortest sequence of calls that it finds.
     """
+    phases = [Phase.generate, *([Phase.shrink] if shorten else [])]
     counted: Counter[str] = Counter()
     with MemoryManager.open(place / "memory") as memory:
         machine = type("Tenants", (Tenants,), {"memory": memory, "folder": place, "calls": counted})
@@ -216,6 +223,7 @@ def run(place: Path, *, calls: int, random_seed: int = 1) -> Counter[str]:
                 stateful_step_count=STEPS,
                 deadline=None,
                 database=None,
+                phases=phases,
                 suppress_health_check=list(HealthCheck),
             )
             try:
@@ -226,17 +234,28 @@ def run(place: Path, *, calls: int, random_seed: int = 1) -> Counter[str]:
     return counted
 
 
-def leak() -> None:
-    """The twin: conditions lose their namespace."""
-    from agent_memory import search
-    from agent_memory.store import episodes, rows
+@contextmanager
+def leaking(what: str) -> Iterator[None]:
+    """The twins: a store whose `rows`, or whose `scores`, are everybody's."""
+    from sqlalchemy import func, or_, select
+
+    from agent_memory.store import episodes, lexical
+    from agent_memory.store.tables import episodes as table
+    from agent_memory.store.tables import lexical_statistics as counted
 
     def everybody(_: int, now: Any) -> Any:
-        expires_at = rows.episodes.c.expires_at
-        return rows.or_(expires_at.is_(None), expires_at > now)
+        return or_(table.c.expires_at.is_(None), table.c.expires_at > now)
 
-    for module in (search, episodes):
-        vars(module)["live"] = everybody
+    module, name, broken = {
+        "rows": (episodes, "live", everybody),
+        "scores": (lexical, "_STATISTICS", select(func.sum(counted.c.episodes), func.sum(counted.c.terms))),
+    }[what]
+    sound = getattr(module, name)
+    setattr(module, name, broken)
+    try:
+        yield
+    finally:
+        setattr(module, name, sound)
 
 
 def main() -> None:
@@ -246,12 +265,12 @@ def main() -> None:
     )
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--broken", action="store_true", help="let it leak; records nothing")
+    parser.add_argument("--broken", choices=["rows", "scores"], help="let it leak; records nothing")
     options = parser.parse_args()
-    if options.broken:
-        leak()
-    with tempfile.TemporaryDirectory() as place:
-        counted = run(Path(place), calls=options.calls, random_seed=options.seed)
+    broken = leaking(options.broken) if options.broken else nullcontext()
+    with tempfile.TemporaryDirectory() as place, broken:
+        counted = run(Path(place), calls=options.calls, random_seed=options.seed,
+                      shorten=not options.broken)  # fmt: skip
     for name, n in counted.most_common():
         print(f"{name:>14}  {n}")
     print(f"{counted.total()} calls, 0 leaks, scores identical")
