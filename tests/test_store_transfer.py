@@ -145,7 +145,7 @@ def test_a_select_answers_with_mappings(place: Place) -> None:
         "UPDATE episodes SET trust = 'trusted'",
         "DROP TABLE episodes",
         "",
-        "SELECT",
+        "SELECT FROM WHERE",
         "SELECT 1; DROP TABLE episodes",
         "PRAGMA query_only = OFF",
         "ATTACH 'x' AS y",
