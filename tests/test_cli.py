@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -409,6 +410,12 @@ def test_stored_escapes_are_never_printed_raw(run: Run) -> None:
             shown = run(*arguments, *more).stdout
             assert not {"\x1b", "\x07", "\u202e", "\u2066", "\x9b"} & set(shown)
             assert "[bold]" in shown
+
+
+def test_names_in_the_log_are_never_printed_raw() -> None:
+    formatter = printing._Safe("%(message)s")
+    record = logging.LogRecord("agent_memory", logging.INFO, "", 0, "namespace %s", ("\x1b[2Jada",), None)
+    assert formatter.format(record) == "namespace \\x1b[2Jada"
 
 
 @given(st.text(st.characters()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent_memory.cli.ending import errors_in_one_line
-from agent_memory.cli.printing import busy, print_json
+from agent_memory.cli.printing import busy, log_to_stderr, print_json
 from agent_memory.errors import InvalidInput, NotFound, StoreError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         setting = Setting(**{name: given.pop(name) for name in _OPTIONS})
         with errors_in_one_line(debug=setting.debug):
             if setting.debug:
-                _log_everything()
+                log_to_stderr(logging.DEBUG)
             function(setting, **given)
             sys.stdout.flush()
 
@@ -129,13 +130,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([*keyword_only, *shared])  # type: ignore[attr-defined]  # read by Typer
     run.__annotations__ = {one.name: one.annotation for one in [*keyword_only, *shared]}
     return run
-
-
-def _log_everything() -> None:
-    import logging
-
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("agent_memory").setLevel(logging.DEBUG)
 
 
 def mapping(text: str | None, *, option: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from agent_memory.cli.printing import note, shout
+from agent_memory.cli.printing import note, note_lines, shout
 from agent_memory.errors import AgentMemoryError, InvalidInput, NotFound, RunBusy, RunInterrupted
 
 FAILED, WRONG, MISSING, BUSY, NO, INTERRUPTED, CLOSED_PIPE = 1, 2, 3, 4, 5, 130, 141
@@ -80,7 +80,7 @@ def errors_in_one_line(*, debug: bool) -> Iterator[None]:
         raise typer.Exit(_told(said, INTERRUPTED)) from error
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            note_lines(traceback.format_exc())
         raise typer.Exit(_of(error)) from error
 
 

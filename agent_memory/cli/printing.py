@@ -9,6 +9,7 @@ never cut.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import unicodedata
@@ -94,6 +95,28 @@ def pairs(values: Mapping[str, object]) -> None:
     for name, value in values.items():
         shown = "-" if value is None else safe(value)
         sys.stdout.write(f"{name.ljust(width)}  {shown}\n")
+
+
+def note_lines(text: str) -> None:
+    """Lines on stderr: a traceback, say."""
+    for line in text.splitlines():
+        note(line)
+
+
+class _Safe(logging.Formatter):
+    """Log lines made harmless: names of users are stored text, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as harmless lines."""
+        return "\n".join(map(safe, super().format(record).splitlines()))
+
+
+def log_to_stderr(level: int) -> None:
+    """Has what the package logs from this level on, and others' warnings, go to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Safe("%(asctime)s %(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("agent_memory").setLevel(level)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from agent_memory.cli.command import Setting, command
 from agent_memory.cli.ending import asked_to_stop
-from agent_memory.cli.printing import pairs, say
+from agent_memory.cli.printing import log_to_stderr, pairs, say
 from agent_memory.errors import InvalidInput
 
 
@@ -69,7 +68,7 @@ def worker(
     with setting.opened(scoped=False):
         pass  # a missing or damaged memory is an error now, not a silent wait
     folder_of(setting.model, allow_download=False)  # and a missing model, not a failure of each job
-    _log()
+    log_to_stderr(logging.INFO)
     config = Config(model=ModelConfig(name=setting.model)) if setting.model else None
     at_work = Worker(Place(setting.path, setting.database_url, config), poll=between, lease=silence)
 
@@ -90,9 +89,3 @@ def _time(text: str, *, option: str) -> timedelta:
     if not found:
         raise InvalidInput(f"{option} must be at least one second")
     return found
-
-
-def _log() -> None:
-    """Ids and counts on stderr."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s")
-    logging.getLogger("agent_memory").setLevel(logging.INFO)
