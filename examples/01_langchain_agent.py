@@ -24,8 +24,6 @@ Expected output:
     recalled    What is my cat called?      I do not know.
 """
 
-from __future__ import annotations
-
 import tempfile
 
 from langchain.agents import create_agent
@@ -44,8 +42,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, MemoryManager.open(folder) as memory:
         model = ChatAgentMemory(memory=memory)
 
+        # Two agents with one model and one memory: one recalls and records, one must know by heart.
         def agent_with(retrieval: str):
-            remember = AgentMemoryMiddleware(memory, retrieval=retrieval, tools=(), record=retrieval == "all")
+            remember = AgentMemoryMiddleware(memory, retrieval=retrieval, record=retrieval == "all", tools=())
             return create_agent(
                 model, middleware=[remember], system_prompt=ASK_SYSTEM, checkpointer=InMemorySaver()
             )

@@ -12,8 +12,6 @@ About five seconds; no language model is needed. Expected output:
     after delete  []
 """
 
-from __future__ import annotations
-
 import tempfile
 
 from langchain_agent_memory import AgentMemoryStore

@@ -21,8 +21,6 @@ Expected output:
     by heart    What is my sister called?   I do not know.
 """
 
-from __future__ import annotations
-
 import tempfile
 import warnings
 

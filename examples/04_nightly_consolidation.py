@@ -18,8 +18,6 @@ Expected output:
     What color is my umbrella?   I do not know.
 """
 
-from __future__ import annotations
-
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -15,8 +15,6 @@ About five seconds; no language model is needed. Expected output:
       bob    1 episode, erased: yes
 """
 
-from __future__ import annotations
-
 import tempfile
 
 from agent_memory import MemoryManager

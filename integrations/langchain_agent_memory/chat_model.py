@@ -49,12 +49,16 @@ class ChatAgentMemory(BaseChatModel):
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""
     user_id: str | None = None
+    """Whose version it wears; None leaves it to the memory's fixed scope. In an agent with
+    `AgentMemoryMiddleware` over the same memory it is set for each call to the scope of that call."""
     agent_id: str | None = None
+    """Likewise."""
     adapter: str = "active"
     """"active" (the bare base until there is one), "base", or the id of a version."""
     temperature: float = Field(default=0.0, ge=0)
     """0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Share of the probability that is sampled from; 1 is all of it."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Most tokens of an answer; None takes the memory's setting."""
     stop: list[str] | None = None

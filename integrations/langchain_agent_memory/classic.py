@@ -27,7 +27,9 @@ class ConsolidatingMemory(BaseMemory):  # type: ignore[misc]  # the checker does
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""
     user_id: str | None = None
+    """Whose; None leaves it to the memory's fixed scope."""
     agent_id: str | None = None
+    """Likewise."""
     session_id: str | None = None
     """Groups what is recorded; `clear()` then forgets this session only."""
     memory_key: str = "memory"

@@ -22,10 +22,13 @@ _KINDS: dict[str, type[BaseMessage]] = {"user": HumanMessage, "assistant": AIMes
 class AgentMemoryChatHistory(BaseChatMessageHistory):
     """The messages of one session.
 
+    The same words in the same role count once within the memory's duplicate window, like every episode; a
+    memory that is to keep each of them is opened with `StoreConfig(duplicate_window_seconds=0)`.
+
     Args:
         memory: An open `MemoryManager`.
         session_id: The session.
-        user_id: Whose, if the manager has no fixed scope.
+        user_id: Whose, unless the memory has a fixed scope.
         agent_id: Likewise.
     """
 
@@ -47,7 +50,12 @@ class AgentMemoryChatHistory(BaseChatMessageHistory):
         ]
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Records the messages in one transaction; one whose id is known is not recorded again."""
+        """Records the messages in one transaction; one whose id is known is not recorded again.
+
+        Raises:
+            ScopeError: The scope is absent or not the memory's.
+            StoreError: The record cannot be written.
+        """
         said = [message for message in messages if isinstance(message, HumanMessage | AIMessage)]
         inputs = [message.id for message in said if message.id]
         items = to_items(said, inputs=[*inputs, None], session_id=self._scope.session_id)

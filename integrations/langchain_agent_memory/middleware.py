@@ -37,7 +37,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, To
 from langgraph.config import get_config
 
 from agent_memory import answer, prompt
-from agent_memory.errors import InvalidInput
+from agent_memory.errors import InvalidInput, ScopeError
 from agent_memory.types import Retrieval, SearchResult
 from langchain_agent_memory import messages as msg
 from langchain_agent_memory.recording import Recorder
@@ -85,6 +85,8 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
 
     Raises:
         InvalidInput: An unknown tool, retrieval or placement.
+
+    A call of the agent raises `ScopeError` where no scope is given in any of these ways.
     """
 
     state_schema = MemoryState
@@ -232,7 +234,18 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         self._recorder.record(msg.to_items(turn, inputs=inputs, session_id=scope.session_id), scope)
 
     def _scope_of(self, runtime: Any) -> Scope:
-        return self.scope.resolve(context=runtime.context, configurable=get_config().get("configurable"))
+        """Whose memory this call is about.
+
+        Raises:
+            ScopeError: Nobody says.
+        """
+        scope = self.scope.resolve(context=runtime.context, configurable=get_config().get("configurable"))
+        if self.memory.fixed is None and scope.user_id is None and scope.agent_id is None:
+            raise ScopeError(
+                "no scope for this agent: call it with config={'configurable': {'user_id': ...}} or with a "
+                "context that has user_id, or fix user_id= in AgentMemoryMiddleware or in MemoryManager.open"
+            )
+        return scope
 
 
 def _placed(request: ModelRequest[Any], block: str, placement: prompt.Placement) -> ModelRequest[Any]:

@@ -23,7 +23,9 @@ class AgentMemoryRetriever(BaseRetriever):
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""
     user_id: str | None = None
+    """Whose; None leaves it to the memory's fixed scope."""
     agent_id: str | None = None
+    """Likewise."""
     k: int = 10
     """How many documents at most."""
     filters: Mapping[str, Any] | None = None

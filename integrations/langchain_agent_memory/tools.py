@@ -62,7 +62,9 @@ class MemoryTool(BaseTool):
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""
     user_id: str | None = None
+    """Whose: a literal, a template such as "{user_id}", or None: what the runtime or the memory says."""
     agent_id: str | None = None
+    """Likewise."""
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
 
@@ -135,12 +137,19 @@ class ForgetMemory(MemoryTool):
 def memory_tools(
     memory: Any, *, names: Sequence[str] = TOOLS, user_id: str | None = None, agent_id: str | None = None
 ) -> list[BaseTool]:
-    """The named tools over one memory; `user_id` and `agent_id` are literals or templates.
+    """Tools for `create_agent(model, tools=memory_tools(memory))`; the middleware brings them by itself.
+
+    Args:
+        memory: An open `MemoryManager`.
+        names: Which; all three by default.
+        user_id: A literal, a template such as "{user_id}", or None: what the runtime or the memory says.
+        agent_id: Likewise.
 
     Raises:
         InvalidInput: There is no tool of that name.
     """
     kinds: dict[str, Any] = dict(zip(TOOLS, (SearchMemory, Remember, ForgetMemory), strict=True))
+    names = (names,) if isinstance(names, str) else names
     unknown = sorted(set(names) - set(kinds))
     if unknown:
         raise InvalidInput(f"no memory tool is called {unknown[0]!r}; there are {', '.join(TOOLS)}")

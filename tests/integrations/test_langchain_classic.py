@@ -11,6 +11,8 @@ from langchain_agent_memory.classic import conversation_prompt
 from langchain_classic.chains import ConversationChain
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
+from agent_memory import Config, MemoryManager
+from agent_memory.config import StoreConfig
 from agent_memory.errors import InvalidInput, ScopeError
 from agent_memory.testing import ScriptedChatModel
 
@@ -78,6 +80,15 @@ def test_a_system_text_with_braces_is_not_a_template():
     prompt = conversation_prompt('Reply as {"answer": ...}.')
     assert prompt.input_variables == ["input", "memory"]
     assert prompt.invoke({"input": "a", "memory": "b"}).messages[0].text == 'Reply as {"answer": ...}.\n\nb'
+
+
+def test_a_history_keeps_repeated_words_where_the_memory_has_no_duplicate_window(tmp_path):
+    config = Config(store=StoreConfig(duplicate_window_seconds=0))
+    with MemoryManager.open(tmp_path / "memory", config=config) as memory:
+        history = AgentMemoryChatHistory(memory, "s1", **ALICE)
+        for message in (HumanMessage("Yes."), AIMessage("Sure?"), HumanMessage("Yes.")):
+            history.add_messages([message])
+        assert [m.text for m in history.messages] == ["Yes.", "Sure?", "Yes."]
 
 
 def test_a_history_gives_back_what_was_said_in_its_session(memory):

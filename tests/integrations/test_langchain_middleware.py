@@ -116,7 +116,7 @@ def test_templates_are_filled_from_context_and_configurable(memory):
 
 def test_an_agent_without_scope_is_refused_and_records_nothing(memory):
     agent, model = agent_of(memory, ["Ok."])
-    with pytest.raises(ScopeError):
+    with pytest.raises(ScopeError, match=r"configurable.*context.*AgentMemoryMiddleware.*open"):
         agent.invoke(say("Hello."))
     assert model.seen == []
 
