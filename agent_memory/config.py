@@ -62,7 +62,7 @@ class DistillConfig(Section):
 
     rank: int = Field(default=16, ge=1)
     """Of the LoRA matrices."""
-    targets: Literal["all-linear", "down_proj", "q_v", "gate_up"] = "all-linear"
+    targets: Literal["all-linear", "mlp", "down_proj", "q_v", "gate_up"] = "all-linear"
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
     learning_rate: float = Field(default=1e-2, gt=0)
     """Peak, for AdamW on LoRA of the bundled reader; 2e-2 diverged. Larger models want 2e-4 to 1e-3."""

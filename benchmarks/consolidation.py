@@ -274,7 +274,7 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     """Which modules carry LoRA: the same items, two seeds, all columns."""
     model = loaded(options)
     columns: dict[str, Any] = {}
-    for targets in ("all-linear", "down_proj", "q_v", "gate_up"):
+    for targets in ("all-linear", "mlp", "down_proj", "q_v", "gate_up"):
         for seed in (options.seed, options.seed + 1):
             columns[f"{targets} seed {seed}"] = _variant(
                 model, options, f"ablation-{targets}-{seed}", settings(targets=targets), seed=seed

@@ -29,6 +29,7 @@ _TARGETS = {
     "down_proj": ("down_proj",),
     "q_v": ("q_proj", "v_proj"),
     "gate_up": ("gate_proj", "up_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
 }
 
 
