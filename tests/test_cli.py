@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from agent_memory.cli import printing, progress
+from agent_memory.cli import printing, progress, weights
 from agent_memory.cli.app import app
 from agent_memory.cli.ending import (
     BUSY,
@@ -183,6 +183,22 @@ def test_chat_remembers_what_was_said(run: Run) -> None:
     assert [episode["role"] for episode in told].count("user") == 2
     assert {episode["trust"] for episode in told if episode["role"] == "assistant"} == {"untrusted"}
     assert {episode["source"] for episode in told if episode["role"] == "user"} == {"user"}
+
+
+def test_at_a_terminal_lines_are_edited_and_ctrl_d_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = iter(["", "  Hello. "])
+
+    def asked(prompt: str) -> str:
+        try:
+            return next(typed)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", asked)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert weights._next_line() == "Hello."
+    assert weights._next_line() is None
 
 
 @pytest.mark.usefixtures("with_model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -83,14 +84,21 @@ def chat(
 def _next_line() -> str | None:
     """What the user types next, None at the end."""
     while True:
-        if sys.stdin.isatty():
-            sys.stderr.write("> ")
-            sys.stderr.flush()
-        line = sys.stdin.readline()
+        line = _typed() if sys.stdin.isatty() and sys.stdout.isatty() else sys.stdin.readline()
         if not line or line.strip() in {"/exit", "/quit"}:
             return None
         if line.strip():
             return line.strip()
+
+
+def _typed() -> str:
+    """A line from somebody at a terminal, who can edit it and fetch earlier ones; "" at the end."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (what makes `input` editable, where it exists)
+    try:
+        return input("> ") + "\n"
+    except EOFError:
+        return ""
 
 
 @command
