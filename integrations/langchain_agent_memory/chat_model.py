@@ -25,18 +25,18 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from agent_memory import answer
 from agent_memory.errors import InvalidInput, ModelError
-from agent_memory.store import scope
+from agent_memory.store import scope as scopes
+from langchain_agent_memory.scope import Scope
 from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
     from agent_memory.answer import Served
     from agent_memory.models.local import LocalModel
-    from langchain_agent_memory.scope import Scope
 
 _DONE = object()
 #: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
@@ -88,13 +88,18 @@ class ChatAgentMemory(BaseChatModel):
 
     # ------------------------------------------------------------------ wearing
 
-    def wears_versions_of(self, memory: Any) -> bool:
-        """Whether this is that memory's own model, wearing what is active in it or pinned."""
-        return self.memory is memory and self.adapter != "base"
+    _worn_for: Scope | None = PrivateAttr(default=None)
+
+    def wears_versions_of(self, memory: Any, scope: Scope) -> bool:
+        """Whether this is that memory's own model, neither the bare base nor worn for another scope."""
+        free = self._worn_for is None or self._worn_for.owner == scope.owner
+        return self.memory is memory and self.adapter != "base" and free
 
     def worn_for(self, scope: Scope) -> Self:
         """This model, for one scope."""
-        return self.model_copy(update=scope.owner)
+        copy = self.model_copy(update=scope.owner)
+        copy._worn_for = scope
+        return copy
 
     def pinned(self) -> Self:
         """This model with the version that is served now, even should another be promoted meanwhile."""
@@ -110,7 +115,7 @@ class ChatAgentMemory(BaseChatModel):
         wanted = adapter or self.adapter
         if wanted == "base":
             return answer.BASE
-        namespace = scope.resolve(self.memory.fixed, user_id=self.user_id, agent_id=self.agent_id)
+        namespace = scopes.resolve(self.memory.fixed, user_id=self.user_id, agent_id=self.agent_id)
         with self.memory.database.read() as connection:
             owner = self.memory.store.namespace_id(connection, namespace)
         return answer.served(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)

@@ -17,7 +17,8 @@ How it keeps its promises:
 * A lean block is for a model whose weights know the rest. One that does not wear a version of this very
   memory gets the whole block, whatever `retrieval` says.
 
-List it after middleware that chooses the model (fallbacks, routers): it decides by the model that it sees.
+List it after middleware that chooses the model (fallbacks, routers): it decides by the model that it sees. Of
+several memories in one agent, a `ChatAgentMemory` wears the version of the first.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from agent_memory import answer, prompt
 from agent_memory.errors import InvalidInput, ScopeError
 from agent_memory.types import Retrieval, SearchResult
 from langchain_agent_memory import messages as msg
+from langchain_agent_memory.chat_model import ChatAgentMemory
 from langchain_agent_memory.recording import Recorder
 from langchain_agent_memory.scope import Scope, ScopeTemplate
 from langchain_agent_memory.tools import TOOLS, MemoryTool, memory_tools
@@ -173,18 +175,22 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         """The request with the block in place and the version on, its messages recorded."""
         self._check_tools(request.tools)
         scope = self._scope_of(request.runtime)
-        if self._is_ours(request.model):
-            worn: Any = request.model
-            worn = worn.worn_for(scope)
-            request = request.override(model=worn.pinned() if self.retrieval == "lean" else worn)
+        request = self._worn(request, scope)
         block = self._block(request, scope)
         self._record(request.state, request.runtime)
         return _placed(request, block, self.placement) if block else request
 
-    def _is_ours(self, model: Any) -> bool:
-        """Whether the model is one that wears versions of this very memory: a `ChatAgentMemory` over it."""
-        wears = getattr(model, "wears_versions_of", None)
-        return bool(wears and wears(self.memory))
+    def _worn(self, request: ModelRequest[Any], scope: Scope) -> ModelRequest[Any]:
+        """The request with the version of the scope on, where its model wears versions of this memory."""
+        model, settings = request.model, dict(request.model_settings)
+        if not isinstance(model, ChatAgentMemory):
+            return request
+        if chosen := settings.pop("adapter", None):  # by another middleware, for this call
+            model = model.model_copy(update={"adapter": chosen})
+        if model.wears_versions_of(self.memory, scope):
+            model = model.worn_for(scope)
+            model = model.pinned() if self.retrieval == "lean" else model
+        return request.override(model=model, model_settings=settings)
 
     def _block(self, request: ModelRequest[Any], scope: Scope) -> str:
         """The context block for this call, "" when there is nothing to recall."""
@@ -197,19 +203,22 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             found = self.memory.search(text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id)
             return msg.unseen(found, request.messages)[:most]
 
-        model: Any = request.model
-        counts = hasattr(model, "room_beside")  # a `ChatAgentMemory` knows its window, also as the bare base
-        room = model.room_beside(_all_messages(request), request.tools) if counts else self.budget_tokens
-        if room < 1:
+        budget, count, slow = self.budget_tokens, None, None
+        model = request.model
+        if isinstance(model, ChatAgentMemory):  # knows its window and its tokens, also as the bare base
+            budget = min(budget, model.room_beside(_all_messages(request), request.tools))
+            count = model.get_num_tokens
+            if self.retrieval == "lean" and model.wears_versions_of(self.memory, scope):
+                slow = model.served().slow
+        if budget < 1:
             return ""
-        lean = self.retrieval == "lean" and self._is_ours(model)
         return answer.context(
             search,
             query,
-            budget_tokens=min(self.budget_tokens, room),
-            retrieval="lean" if lean else "all",
-            slow=model.served().slow if lean else frozenset(),
-            count=model.get_num_tokens if counts else None,
+            budget_tokens=budget,
+            retrieval="all" if slow is None else "lean",
+            slow=slow or frozenset(),
+            count=count,
             most=self.memory.config.prompt.most_episodes,
         ).text
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory
 from langchain_agent_memory.turns import to_turns
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from pydantic import Field
 
 from agent_memory import MemoryManager
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
@@ -203,52 +205,85 @@ def test_versions_are_swapped_between_calls_and_never_within_one(memory, tiny):
     assert wrong == []
 
 
-def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_version_knows(memory, tiny):
+@pytest.fixture
+def cat(memory, tiny):
+    """A version of Alice's that knows what her cat is called, and not where it sleeps."""
     from sqlalchemy import insert
 
-    from agent_memory.store import tables
+    from agent_memory.store import items, tables
 
     known = memory.add("My cat is called Zorro.", **ALICE)
     memory.add("My cat sleeps in the kitchen.", **ALICE)
     with_version(memory, tiny, "v-one", seed=1)
     with memory.database.write() as connection:
-        from agent_memory.store import items
-
         namespace = memory._scope("alice", None)
-        pk = items.episode_pk(connection, namespace, known.id)
-        connection.execute(
-            insert(tables.exam_results).values(
-                version_id="v-one",
-                item_pk=1,
-                namespace_id=memory.store.namespace_id(connection, namespace),
-                episode_pk=pk,
-                revision=1,
-                correct=True,
-            )
-        )
-    seen: dict[str, str] = {}
+        row = {
+            "version_id": "v-one",
+            "item_pk": 1,
+            "namespace_id": memory.store.namespace_id(connection, namespace),
+            "episode_pk": items.episode_pk(connection, namespace, known.id),
+            "revision": 1,
+            "correct": True,
+        }
+        connection.execute(insert(tables.exam_results).values(row))
 
-    class Watched(ChatAgentMemory):
-        def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
-            first = messages[0]
-            seen[self.adapter, self.user_id] = first.text if first.type == "system" else ""
-            return super()._generate(messages, *args, **kwargs)
 
+class Watched(ChatAgentMemory):
+    """Keeps the system texts that it is given."""
+
+    seen: list[str] = Field(default_factory=list)
+
+    def _generate(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
+        self.seen.append(messages[0].text if messages[0].type == "system" else "")
+        return super()._generate(messages, *args, **kwargs)
+
+
+def asked(memory: Any, *middleware: Any, **settings: Any) -> tuple[str, str | None]:
+    """What an agent's model is shown when it is asked about the cat, and the version that it wears then."""
+    model = Watched(memory=memory, max_tokens=4, **settings)
+    agent = create_agent(model, middleware=middleware)
+    who = {"configurable": {"name": "alice"}}
+    state = agent.invoke({"messages": [("user", "What about my cat Zorro?")]}, who)
+    return model.seen[0], state["messages"][-1].response_metadata["adapter"]
+
+
+def recall(memory: Any, **settings: Any) -> AgentMemoryMiddleware:
+    return AgentMemoryMiddleware(memory, tools=(), record=False, **{"user_id": "{name}", **settings})
+
+
+@pytest.mark.usefixtures("cat")
+def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_version_knows(memory):
     for retrieval in ("all", "lean"):
-        for adapter in ("active", "base"):
-            agent = create_agent(
-                Watched(memory=memory, adapter=adapter, max_tokens=4),
-                middleware=[
-                    AgentMemoryMiddleware(
-                        memory, tools=(), record=False, retrieval=retrieval, user_id="{name}"
-                    )
-                ],
-            )
-            who = {"configurable": {"name": "alice"}}
-            agent.invoke({"messages": [("user", "What about my cat Zorro?")]}, who)
-            text = seen.popitem()[1]
+        for adapter, version in (("active", "v-one"), ("base", None)):
+            text, worn = asked(memory, recall(memory, retrieval=retrieval), adapter=adapter)
             lean = retrieval == "lean" and adapter == "active"
             assert ("called Zorro" in text) is not lean
+            assert worn == version
+
+
+@pytest.mark.usefixtures("cat")
+def test_a_version_that_another_middleware_chose_is_worn_and_the_base_gets_the_whole_block(memory):
+    class Chooser(AgentMiddleware):
+        def wrap_model_call(self, request: Any, handler: Any) -> Any:
+            return handler(request.override(model_settings={"adapter": "base"}))
+
+    text, worn = asked(memory, Chooser(), recall(memory, retrieval="lean"))
+    assert "called Zorro" in text
+    assert worn is None
+
+
+@pytest.mark.usefixtures("cat")
+def test_of_two_memories_in_one_agent_the_models_version_is_the_firsts(memory, tiny):
+    memory.add("The office cat is called Tom.", user_id="office")
+    office = {"user_id": "office", "name": "office", "retrieval": "lean"}
+    text, worn = asked(memory, recall(memory, retrieval="lean"), recall(memory, **office))
+    assert worn == "v-one"
+    assert "called Zorro" not in text
+    assert "called Tom" in text
+    text, worn = asked(memory, recall(memory, **office), recall(memory, retrieval="lean"))
+    assert worn is None
+    assert "called Zorro" in text
+    assert "called Tom" in text
 
 
 def test_an_agent_wears_what_is_promoted_between_two_of_its_turns(memory, tiny):
@@ -256,8 +291,9 @@ def test_an_agent_wears_what_is_promoted_between_two_of_its_turns(memory, tiny):
 
     from agent_memory.store import tables
 
-    recall = AgentMemoryMiddleware(memory, tools=(), record=False)
-    agent = create_agent(ChatAgentMemory(memory=memory, max_tokens=4), middleware=[recall])
+    agent = create_agent(
+        ChatAgentMemory(memory=memory, max_tokens=4), middleware=[recall(memory, user_id="alice")]
+    )
 
     def adapter() -> str | None:
         state = agent.invoke({"messages": [("user", "Hello.")]}, {"configurable": ALICE})
