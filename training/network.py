@@ -27,7 +27,7 @@ LAST_NORM = 0.05  # its weights at the start
 class Size:
     """How large the reader is; heads have 32 dimensions each."""
 
-    vocabulary: int = 4096
+    vocabulary: int = 3072
     layers: int = 6
     width: int = 192
     hidden: int = 512

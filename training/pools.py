@@ -78,9 +78,12 @@ GIFTS = """a telescope|a warm scarf|a silver ring|a cookbook|a bicycle|a leather
 a wool blanket|a camera|a globe|a hammock|a watch|new headphones|a sewing machine|a fountain pen|a jigsaw puzzle
 a guitar|running shoes|a potted fern|theatre tickets|a tea set|a rain coat|a desk lamp|a music box|a toolbox|a kite
 a coffee grinder|a straw hat|a record player|a picnic basket|a pocket knife|a balloon ride"""
-TRANSPORT = "train|tram|bus|bicycle|ferry|car|scooter|metro|motorbike|cable car|taxi|boat|skateboard|van|night bus"
+TRANSPORT = """train|tram|bus|bicycle|ferry|car|scooter|metro|motorbike|cable car|taxi|boat|skateboard|van|night bus
+school bus|truck|tricycle|rickshaw|sleigh|monorail|canoe|water taxi|electric bike|trolleybus|helicopter|carriage|tractor
+minibus|kick scooter|moped|jet ski|shuttle|funicular|raft|subway|hovercraft|camper|sailing boat|tandem|roller skates"""
 STYLES = """short|long|detailed|formal|friendly|polite|funny|simple|technical|numbered|concise|honest|very brief|plain
-step-by-step|well sourced|rhyming|cautious|direct|informal|bulleted|cheerful|serious|one-line|thorough|poetic"""
+step-by-step|well sourced|rhyming|cautious|direct|informal|bulleted|cheerful|serious|one-line|thorough|poetic
+blunt|gentle|playful|dry|vivid|structured|literal|humble|bold|lively|calm|neutral|warm|witty|crisp|modest"""
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 TECH = """Python|Rust|Java|Kotlin|Swift|Ruby|Go|Haskell|Scala|Perl|Erlang|Elixir|Fortran|Ada|Lisp|Prolog|Julia|Cobol
@@ -132,12 +135,14 @@ the court yard|the north wing|the glass pavilion|the lecture hall|the tea house|
 the upper deck|the museum cafe|the red salon|the village school|the boat house|the city theatre|the white studio"""
 KIN = """my sister|my brother|my mother|my father|my uncle|my aunt|my cousin|my boss|my neighbour|my colleague|my flatmate
 my landlord|my wife|my husband|my grandmother|my grandfather|my son|my daughter|my nephew|my niece|my best friend
+my lawyer|my roommate|my stepfather|my godmother|my fiancee|my tutor|our baker|our director|our secretary|my penfriend
+the new nurse|the postman|the landlady|my twin|our mayor|our pilot|the caretaker|my trainer|my hairdresser|our guide
 our intern|our accountant|our gardener|the new manager|the plumber|our teacher|my coach|my dentist|our cook"""
 
 #: Share of what training draws in which content words are replaced at random, so that an answer is copied whatever
 #: its words are. Measured: a reader trained without it reads 1-6 facts at 94 % with trained names and values, and at
 #: 62 % with others.
-SCRAMBLED_SHARE = 0.35
+SCRAMBLED_SHARE = 0.4
 _FUNCTION_WORDS = frozenset("the a an in on under behind next to beside of and my our for with at by is does not".split())
 _FIXED_KINDS = frozenset("digits code date room time money weekday".split())  # their form is the point
 
@@ -148,6 +153,11 @@ _CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "x", "ck", "nd", "rk", "ss",
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(entry.strip() for line in text.splitlines() for entry in line.split("|") if entry.strip())
+
+
+@lru_cache(maxsize=1)
+def _kin() -> frozenset[str]:
+    return frozenset(_listed(KIN))
 
 
 def in_split(entry: str, split: Split) -> bool:
@@ -164,9 +174,25 @@ def invented(rng: random.Random, split: Split) -> str:
             return word
 
 
+def spliced(rng: random.Random, split: Split) -> str:
+    """A lower-case word that no list holds: the start of one listed word and the end of another."""
+    words = _vocabulary(split)
+    while True:
+        start, end = rng.choice(words), rng.choice(words)
+        word = start[: (len(start) + 1) // 2] + end[len(end) // 2 :]
+        if 3 <= len(word) <= 10 and in_split(word, split):
+            return word
+
+
+def coined(rng: random.Random, split: Split) -> str:
+    """A lower-case word that no list holds: spelled by syllables, or as listed words are."""
+    return invented(rng, split) if rng.random() < 0.5 else spliced(rng, split)
+
+
 def core(text: str) -> str:
-    """What tells two names apart: "Project Falcon" and "the Falcon app" would be taken for one."""
-    return re.sub(r"\b(the|my|our|project|app)\b ?", "", text.lower()).strip()
+    """What tells two names apart: "Anna" and "Anna Tarvel", "Project Falcon" and "the Falcon app" would be one."""
+    bare = re.sub(r"\b(the|my|our|project|app)\b ?", "", text, flags=re.IGNORECASE).strip()
+    return bare.split()[0].lower() if bare.istitle() else bare.lower()
 
 
 def pronoun(subject: str) -> str:
@@ -213,7 +239,7 @@ class Pools:
         words = text.split(" ")
         for i, word in enumerate(words):
             if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word) and rng.random() < 0.7:
-                new = invented(rng, self.split) if rng.random() < 0.5 else rng.choice(_vocabulary(self.split))
+                new = coined(rng, self.split) if rng.random() < 0.6 else rng.choice(_vocabulary(self.split))
                 words[i] = new.capitalize() if word[:1].isupper() else new
         return " ".join(words)
 
@@ -222,7 +248,7 @@ class Pools:
 
     def word(self, rng: random.Random) -> str:
         """An invented word, capitalised."""
-        return invented(rng, self.split).capitalize()
+        return coined(rng, self.split).capitalize()
 
     def name(self, rng: random.Random) -> str:
         """A person's name: ordinary or invented, now and then with a family name."""
@@ -232,7 +258,7 @@ class Pools:
     def subject(self, rng: random.Random, kind: str) -> str:
         """A subject of a relation: `person`, `project`, `item`, `place`, `event` or `condition`."""
         text = self._subject(rng, kind)
-        return text if kind == "person" else self._perhaps_scrambled(rng, text)
+        return text if text in _kin() else self._perhaps_scrambled(rng, text)
 
     def _subject(self, rng: random.Random, kind: str) -> str:
         if kind == "person":
@@ -261,9 +287,28 @@ class Pools:
     def open_word(self, rng: random.Random, entries: str | list[str], *, capital: bool = False) -> str:
         """A listed entry, or with `INVENTED_SHARE` an invented word."""
         if rng.random() < INVENTED_SHARE:
-            word = invented(rng, self.split)
+            word = coined(rng, self.split)
             return word.capitalize() if capital else word
         return self.pick(rng, entries)
+
+
+class Strange(Pools):
+    """The same with every content word of a name or value coined, for training the tokenizer on it.
+
+    So no name is a token of its own, and those of training are cut into pieces as new ones will be.
+    """
+
+    def scrambled(self, rng: random.Random, text: str) -> str:
+        """The text with every content word replaced."""
+        words = text.split(" ")
+        for i, word in enumerate(words):
+            if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word):
+                new = coined(rng, self.split)
+                words[i] = new.capitalize() if word[:1].isupper() else new
+        return " ".join(words)
+
+    def _perhaps_scrambled(self, rng: random.Random, text: str) -> str:
+        return self.scrambled(rng, text)
 
 
 def _digits(pools: Pools, rng: random.Random) -> str:

@@ -276,7 +276,7 @@ RELATIONS: tuple[Relation, ...] = (
         """{s} <speaks/speak> {v} [at home|fluently|well|]
         {s} {is} fluent in {v}
         {s} grew up speaking {v}
-        {s} [learned|learnt|studied] {v} [at school|years ago]
+        {s} [learned|learnt] {v} [at school|years ago]
         {s} [can talk|can converse] in {v}
         the language {s} <speaks/speak> is {v}
         {s} <talks/talk> to {their} [parents|family] in {v}""",
@@ -293,7 +293,7 @@ RELATIONS: tuple[Relation, ...] = (
         native language""",
         """who speaks {v}
         who is fluent in {v}
-        who [learned|learnt|studied] {v}
+        who [learned|learnt] {v}
         who can talk in {v}""",
     ),
     *(
@@ -323,7 +323,7 @@ RELATIONS: tuple[Relation, ...] = (
         )
         for role, noun, extra, extra_ask in (
             ("sister", "sister", "{s} grew up with {their} sister {v}", "which sister did {s} grow up with"),
-            ("brother", "brother", "{s} shares a room with {their} brother {v}", "which brother shares a room with {obj}"),
+            ("brother", "brother", "{s} <shares/share> a room with {their} brother {v}", "which brother shares a room with {obj}"),
             ("partner", "partner", "{s} {is} [married to|in love with] {v}",
              "who {is} {s} [married to|in love with]"),
             ("boss", "boss", "{s} [<reports/report> to|<answers/answer> to] {v}",
@@ -608,7 +608,7 @@ RELATIONS: tuple[Relation, ...] = (
         where did {s} book a [trip|flight] to
         which place <does/do> {s} [plan|want] to [visit|see]
         where will {s} spend [the summer|the holidays]
-        where is {s} going for the holidays""",
+        where {is} {s} going for the holidays""",
         """where {s} {is} [going|travelling] on [holiday|vacation]
         which place {s} <wants/want> to [visit|see]
         where {s} will spend the holidays""",
@@ -623,7 +623,7 @@ RELATIONS: tuple[Relation, ...] = (
         "room", "person", "room",
         """{s} <sits/sit> in room {v}
         {s's} [office|desk] is in room {v}
-        {s} <works/work> in room {v}
+        {s} [{is} now|{is}] in room {v}
         room {v} [belongs to|is used by|was given to] {obj}
         you [can find|will find] {obj} in room {v}
         {s} moved [to|into] room {v}""",

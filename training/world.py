@@ -13,6 +13,7 @@ times, amounts of money and weekdays are too few to be split.
 from __future__ import annotations
 
 import random
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +36,10 @@ from training.phrases import (
     SYSTEM_SHORT,
     UPDATE_WRAPS,
 )
-from training.pools import Pools, core, pronoun
+from training.pools import Pools, Strange, core, pronoun
 from training.relations import RELATIONS
+
+_OWN = re.compile(r"\b(I|my|our|me|My|Our)\b")
 
 
 @dataclass
@@ -104,17 +107,20 @@ class World:
         """The fact as a clause without capital and end mark."""
         index = INDEX[fact.relation.name]
         part = "say_noun" if fact.relation.nouns and rng.random() < 0.3 else "says"
+        first = fact.first if first is None else first
         choices = (
-            frames_of(index, part, frames) or frames_of(index, "says", frames) or frames_of(index, "says", "seen")
+            _speakable(frames_of(index, part, frames), first=first)
+            or frames_of(index, "says", frames)
+            or frames_of(index, "says", "seen")
         )
-        return expand(rng.choice(choices), rng, subject=subject or fact.subject, value=fact.value,
-                      first=fact.first if first is None else first)  # fmt: skip
+        return expand(rng.choice(choices), rng, subject=subject or fact.subject, value=fact.value, first=first)
 
     def statement(self, rng: random.Random, fact: Fact, *, frames: str = "seen", update: bool = False,
-                  plain: bool = False) -> str:  # fmt: skip
-        """The fact as a sentence; a named person may tell it in the first person."""
+                  plain: bool = False, speaker: bool = False) -> str:  # fmt: skip
+        """The fact as a sentence; with `speaker` a named person may tell it in the first person."""
         named = (
-            fact.relation.subject == "person"
+            speaker
+            and fact.relation.subject == "person"
             and not fact.first
             and not fact.subject.startswith(("my ", "our ", "the "))
         )
@@ -128,23 +134,34 @@ class World:
         return capital(("{}." if plain else rng.choice(wraps)).format(clause))
 
     def episode(
-        self, rng: random.Random, facts: Sequence[Fact], *, frames: str = "seen", plain: bool = False
+        self,
+        rng: random.Random,
+        facts: Sequence[Fact],
+        *,
+        frames: str = "seen",
+        plain: bool = False,
+        speaker: bool = True,
     ) -> str:
-        """Several facts as one text; a repeated subject may become a pronoun or share a verb."""
+        """Several facts as one text; a repeated subject may become a pronoun or share a verb.
+
+        With `speaker` a named person may speak, if nothing is told of an "I" that has no name.
+        """
         sentences: list[str] = []
         previous: Fact | None = None
+        speaker = speaker and not any(fact.first for fact in facts)
         for fact in facts:
             same = previous is not None and previous.subject == fact.subject and not fact.first
             person = fact.relation.subject == "person"
             if same and person and sentences and rng.random() < 0.45 and not sentences[-1].endswith("?"):
                 she = pronoun(fact.subject)
                 clause = self.clause(rng, fact, frames=frames, subject=she)
-                if clause.startswith(she + " ") and rng.random() < 0.4 and sentences[-1].endswith("."):
+                begins = sentences[-1].startswith((f"{fact.subject} ", f"{capital(she)} ", capital(f"{fact.subject} ")))
+                if clause.startswith(she + " ") and begins and rng.random() < 0.6 and sentences[-1].endswith("."):
                     sentences[-1] = f"{sentences[-1][:-1]} and {clause[len(she) + 1 :]}."
                 else:
                     sentences.append(capital(clause) + ".")
             else:
-                sentences.append(self.statement(rng, fact, frames=frames, plain=plain))
+                sentences.append(self.statement(rng, fact, frames=frames, plain=plain, speaker=speaker))
             previous = fact
         return " ".join(sentences)
 
@@ -157,7 +174,7 @@ class World:
         part = (
             "asks" if draw < 0.45 else "knows" if draw < 0.7 else "ask_noun" if draw < 0.85 else "know_noun"
         )
-        choices = frames_of(index, part, frames)
+        choices = _speakable(frames_of(index, part, frames), first=fact.first)
         if not choices:
             part, choices = "asks", frames_of(index, "asks", frames) or frames_of(index, "asks", "seen")
         text = expand(rng.choice(choices), rng, subject=fact.subject, value=fact.value, first=fact.first)
@@ -217,7 +234,8 @@ class World:
                 groups[-1].append(fact)
             else:
                 groups.append([fact])
-        texts = [self.episode(rng, group, frames=frames) for group in groups]
+        speaker = not any(fact.first for fact in facts)
+        texts = [self.episode(rng, group, frames=frames, speaker=speaker) for group in groups]
         memory = Memory(facts=list(facts))
         for i, fact in enumerate(facts):
             if rng.random() < update_share:
@@ -237,7 +255,8 @@ class World:
             texts.insert(rng.randrange(len(texts) + 1), rng.choice(CHITCHAT).strip())
         day = date(2023, 1, 1) + timedelta(days=rng.randrange(1600))
         for text in texts:
-            memory.lines.append((day.isoformat(), rng.choice(SOURCES), text))
+            source = "user" if _OWN.search(text) else rng.choice(SOURCES)
+            memory.lines.append((day.isoformat(), source, text))
             day += timedelta(days=rng.choice((0, 0, 0, 1, 1, 2, 5, 9)))
         return memory
 
@@ -246,11 +265,11 @@ class World:
     def conversation(self, rng: random.Random, *, stage: float = 1.0) -> list[dict[str, Any]]:
         """Messages of one training conversation; `learn` marks those that carry loss, `skill` names what they train."""
         draw = rng.random()
-        if stage > 0.12 and draw < 0.08:
+        if stage > 0.12 and draw < 0.07:
             return self._writing(rng)
-        if stage > 0.08 and draw < 0.15:
+        if stage > 0.08 and draw < 0.13:
             return self._told(rng)
-        if draw < 0.19:
+        if draw < 0.16:
             return self._without_block(rng)
         return self._reading(rng, stage)
 
@@ -294,10 +313,10 @@ class World:
         weights = [2 if f.relation.name + f.subject in stale else 1 for f in memory.facts]
         for fact in rng.choices(memory.facts, weights, k=wanted):
             draw = rng.random()
-            if draw < 0.62:
+            if draw < 0.58:
                 skill = "latest" if fact.relation.name + fact.subject in stale else "read"
                 asked.append((self.question(rng, fact), fact.answer, skill))
-            elif draw < 0.76:
+            elif draw < 0.7:
                 text = self.reversed_question(rng, fact)
                 if text is not None:
                     asked.append((text, fact.subject_answer, "reverse"))
@@ -383,8 +402,15 @@ class World:
     def tokenizer_texts(self, count: int, seed: int = 0) -> Iterator[str]:
         """Texts of `count` conversations, for training the tokenizer on this half of the world."""
         rng = random.Random(seed)
+        strange = World(self.pools.split)
+        strange.pools = Strange(self.pools.split)
         for _ in range(count):
-            yield "\n".join(message["content"] for message in self.conversation(rng, stage=1.0))
+            yield "\n".join(message["content"] for message in strange.conversation(rng, stage=1.0))
+
+
+def _speakable(frames: Sequence[str], *, first: bool) -> Sequence[str]:
+    """Those that can be said of "me": "the job of me" is not."""
+    return [frame for frame in frames if " of {obj}" not in frame] if first else frames
 
 
 def _marked(messages: Sequence[prompt.Message], skills: Sequence[str]) -> list[dict[str, Any]]:
