@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from agent_memory import prompt
 from agent_memory.cli.command import Setting, command
 from agent_memory.cli.ending import stopping_between_steps
 from agent_memory.cli.printing import busy, print_json, say, table
@@ -57,6 +58,12 @@ class Row:
     def right(self, arm: str) -> bool:
         """Whether an arm's answer holds the expected words."""
         return self.expected.casefold() in self.answers[arm].casefold()
+
+    def shown(self, arm: str) -> str:
+        """An arm's answer as a cell: its sign, and the words where it has any."""
+        declines = self.answers[arm] == prompt.ABSTENTION
+        sign = "+" if self.right(arm) else "" if declines else "-"
+        return f"{sign} {'?' if declines else self.answers[arm]}".strip()
 
 
 def register(app: typer.Typer) -> None:
@@ -161,16 +168,16 @@ class Steps:
         self.done["questions"] = rows
         if self.quiet:
             return
-        say("4  ask: by the bare model, by retrieval, by the weights alone, by both (lean).")
+        say("4  ask: by the bare model, by retrieval, by the weights alone, by both (a lean block).")
+        say("     + right, - wrong, ? says that it does not know; context tokens of retrieval > both")
         table(
-            ["question", "mark", *ARMS, "tokens: retrieval", "both"],
+            ["question", "mark", *ARMS, "tokens"],
             [
                 [
                     row.question,
                     row.mark,
-                    *(f"{'+' if row.right(arm) else '-'} {row.answers[arm]}" for arm in ARMS),
-                    row.context_tokens["retrieval"],
-                    row.context_tokens["both"],
+                    *(row.shown(arm) for arm in ARMS),
+                    f"{row.context_tokens['retrieval']} > {row.context_tokens['both']}",
                 ]
                 for row in rows
             ],
