@@ -157,6 +157,20 @@ def test_a_failing_embedder_leaves_the_vector_pending_and_words_find_the_episode
         assert memory.status()["vectors_pending"] == 0
 
 
+def test_what_was_pending_when_a_memory_was_closed_is_embedded_when_it_opens(place: Place) -> None:
+    def broken(sentences: list[str]) -> Any:
+        raise EmbeddingError("no service")
+
+    with place.open(user_id="alice") as memory:
+        memory.add("one")
+        memory.embedder.embed_array = broken  # the same embedder, in a bad hour
+        memory.add("The spare key is under the blue pot.")
+        assert memory.status()["vectors_pending"] == 1
+    with place.open(user_id="alice") as memory:
+        assert memory.index.wait(30)
+        assert memory.status()["vectors_pending"] == 0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -196,6 +210,8 @@ def test_the_newest_come_first_and_limit_cuts(memory: MemoryManager) -> None:
     assert [episode.text for episode in memory.list(limit=2)] == ["3", "2"]
     with pytest.raises(InvalidInput):
         memory.list(limit=0)
+    with pytest.raises(InvalidInput):
+        memory.list(limit=2**70)
 
 
 def test_update_makes_a_revision_and_history_keeps_the_past(memory: MemoryManager) -> None:
@@ -303,6 +319,26 @@ def test_metadata_that_cannot_be_stored_is_refused(memory: MemoryManager, metada
     with pytest.raises(InvalidInput):
         memory.add("text", metadata=metadata)
     assert memory.list() == []
+
+
+def test_a_role_that_does_not_exist_is_refused(memory: MemoryManager) -> None:
+    for role in ("", {}, [], 0, False, "admin", ["user"]):
+        with pytest.raises(InvalidInput):
+            memory.add({"role": role, "content": "text"})
+    assert memory.list() == []
+
+
+def test_what_is_no_id_is_refused(memory: MemoryManager) -> None:
+    calls: tuple[Any, ...] = (
+        memory.get,
+        memory.history,
+        lambda key: memory.forget([key]),
+        lambda key: memory.approve([key]),
+    )
+    for key in (None, 5, [], {}, [["x"]], "", "x" * 65, "a/b", "\x00"):
+        for call in calls:
+            with pytest.raises(InvalidInput):
+                call(key)
 
 
 @pytest.mark.parametrize(

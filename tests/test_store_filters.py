@@ -86,6 +86,16 @@ def number(value: object) -> bool:
         ({"a": {"lte": "x"}}, lambda m: isinstance(m.get("a"), str) and m["a"] in ("1", "x", "")),
         ({"a": [1, "x"]}, lambda m: (number(m.get("a")) and m["a"] == 1) or m.get("a") == "x"),
         ({"a": {"nin": [1, "x"]}}, lambda m: not ((number(m.get("a")) and m["a"] == 1) or m.get("a") == "x")),
+        (
+            {"a": {"in": [*range(300), *map(str, range(300)), *(n + 0.5 for n in range(300)), None, True]}},
+            lambda m: (
+                m.get("a", "") is None
+                or m.get("a") is True
+                or (m.get("a") in (0, 1, 2.5, "1") and m.get("a") is not False)
+            ),
+        ),
+        ({"a": {"in": ["*", "x"]}}, lambda m: "a" in m),
+        ({"a": {"nin": []}}, lambda m: True),
         ({"a": {"contains": "rge"}}, lambda m: isinstance(m.get("a"), str) and "rge" in m["a"]),
         (
             {"a": {"contains": "x"}},
@@ -121,6 +131,11 @@ def test_a_test_of_metadata_means(memory: MemoryManager, filters: Any, test: Any
         ({"source": "user"}, {0, 3, 6, 9, 12}),
         ({"source": {"in": ["user", "tool:y"]}}, {n for n in range(14) if n % 3 != 1}),
         ({"session_id": None}, {1, 3, 5, 7, 9, 11, 13}),
+        ({"session_id": {"in": [None, "t"]}}, {1, 3, 5, 7, 9, 11, 13}),
+        ({"session_id": {"nin": ["*"]}}, {1, 3, 5, 7, 9, 11, 13}),
+        ({"source": {"in": ["user", *(f"web:{n}" for n in range(999))]}}, {0, 3, 6, 9, 12}),
+        ({"occurred_at": ["2026-03-02", START]}, {0, 1}),
+        ({"revision": {"in": [1, 2]}}, set(range(14))),
         ({"session_id": {"ne": "s"}}, {1, 3, 5, 7, 9, 11, 13}),
         ({"occurred_at": {"gte": START + timedelta(days=12)}}, {12, 13}),
         ({"occurred_at": {"gt": "2026-03-13"}}, {13}),
@@ -176,6 +191,14 @@ def deep(depth: int) -> Any:
         {"a": "\x00"},
         {"a": "\ud800"},
         {"a": {"gt": None}},
+        {"a": {"gt": True}},
+        {"a": {"in": [[1]]}},
+        {"a": {"in": [2**63]}},
+        {"revision": 2**63},
+        {"revision": {"in": [True]}},
+        {"session_id": {"in": [5]}},
+        {"AND": [{"a": list(range(600))}, {"b": list(range(600))}]},
+        {"OR": [{}] * 1000},
         {"a": {"eq": [1]}},
         {"a": {"contains": None}},
         {"AND": {"OR": 5}},

@@ -138,6 +138,32 @@ def test_a_select_answers_with_mappings(place: Place) -> None:
         assert memory.sql("/* a */ WITH x AS (SELECT 1 AS n) SELECT n FROM x") == [{"n": 1}]
 
 
+def test_what_cannot_be_asked_is_refused(place: Place) -> None:
+    wrong: list[tuple[Any, Any]] = [
+        ("SELECT '\ud800'", []),
+        ("SELECT ?", ["\ud800"]),
+        ("SELECT ?", [object()]),
+        ("SELECT ?", [{"a": 1}]),
+        ("SELECT ?", []),
+        ("SELECT ?", [1, 2]),
+        ("SELECT :a", {"b": 1}),
+        ("SELECT 1", None),
+        ("SELECT 1", "x"),
+        (b"SELECT 1", []),
+        (None, []),
+    ]
+    with place.open(user_id="alice") as memory:
+        for statement, parameters in wrong:
+            with pytest.raises(InvalidInput):
+                memory.sql(statement, parameters)
+
+
+def test_a_number_that_sqlite_cannot_hold_is_refused(tmp_path: Path) -> None:
+    memory = MemoryManager.open(tmp_path / "memory", user_id="alice", embeddings=hashed)
+    with memory, pytest.raises(InvalidInput):
+        memory.sql("SELECT ?", [2**70])
+
+
 @pytest.mark.parametrize(
     "statement",
     [

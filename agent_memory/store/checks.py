@@ -116,12 +116,13 @@ def _content(arguments: Mapping[str, Any]) -> tuple[object, str, str]:
     if isinstance(body, Mapping):
         if "content" not in body:
             raise InvalidInput("a message needs role and content")
-        role, name, body = body.get("role") or "user", body.get("name"), _joined(body["content"])
+        role, name, body = body.get("role"), body.get("name"), _joined(body["content"])
     elif hasattr(body, "content") and hasattr(body, "type"):  # LangChain's message
         role, name = _ROLE_OF_MESSAGE_TYPE.get(body.type, body.type), getattr(body, "name", None)
         body = _joined(body.content)
     else:
-        role, name = arguments.get("role") or "user", None
+        role, name = arguments.get("role"), None
+    role = "user" if role is None else role
     if role not in ROLES:
         raise InvalidInput(f"role must be one of {', '.join(ROLES)}")
     return body, str(role), f"tool:{name}" if role == "tool" and isinstance(name, str) and name else str(role)
@@ -201,10 +202,10 @@ def check_ids(ids: object) -> list[str]:
     listed = [ids] if isinstance(ids, str) else ids
     if isinstance(listed, Mapping) or not hasattr(listed, "__iter__"):
         raise InvalidInput("ids must be a list of episode ids")
-    found = list(dict.fromkeys(listed))
+    found = list(listed)
     if any(not isinstance(one, str) or not _ID.fullmatch(one) for one in found):
         raise InvalidInput("an episode id is text of at most 64 letters, digits, '.', '_', ':' or '-'")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def check_metadata(metadata: object, *, store: StoreConfig) -> dict[str, Any]:

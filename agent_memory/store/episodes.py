@@ -140,10 +140,11 @@ class EpisodeStore:
 
         Raises:
             FilterError: the filter cannot be used.
-            InvalidInput: `limit` is below 1.
+            InvalidInput: `limit` is no whole number from 1 that a database can count to.
         """
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise InvalidInput("limit must be at least 1, or None for all")
+        whole = isinstance(limit, int) and not isinstance(limit, bool)
+        if limit is not None and not (whole and 1 <= limit < 2**63):
+            raise InvalidInput("limit must be a whole number from 1, or None for all")
         where = filters.condition(matching, dialect=self.database.engine.dialect.name)
         with self.database.read() as connection:
             return self.fetch(connection, namespace, where, limit=limit)

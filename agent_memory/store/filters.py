@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, and_, cast, false, func, literal, not_, or_, select, true
@@ -37,7 +37,7 @@ NUMBER_COLUMNS = frozenset({"revision"})
 OPERATORS = ("eq", "ne", "gt", "gte", "lt", "lte", "in", "nin", "contains", "icontains")
 _NOT_A_FILTER = frozenset({"user_id", "agent_id", "namespace_id", "pk"})
 _KEY = re.compile(r"[^\W\d][\w .:/@-]{0,127}")  # no quote, backslash, bracket, $ or control character
-_MAX_DEPTH, _MAX_TESTS, _MAX_VALUES = 8, 200, 1000  # chosen: far beyond what a person writes
+_MAX_DEPTH, _MAX_TESTS, _MAX_VALUES = 8, 200, 1000  # chosen: beyond what a person writes, within SQLite's own
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "eq": lambda a, b: a == b, "gt": lambda a, b: a > b, "gte": lambda a, b: a >= b,
@@ -62,11 +62,11 @@ def condition(filters: Filter | None, *, dialect: str, empty: bool = True) -> Co
 
 
 class _Compiler:
-    """Walks a filter once and counts its tests."""
+    """Walks a filter once and counts its tests, its parts, and the values of its lists."""
 
     def __init__(self, dialect: str) -> None:
         self.sqlite = dialect == "sqlite"
-        self.tests = 0
+        self.tests = self.parts = self.values = 0
 
     def all_of(self, filters: object, *, depth: int) -> Condition:
         """Every entry of one mapping holds."""
@@ -74,6 +74,9 @@ class _Compiler:
             raise FilterError(f"a filter is a mapping of names to tests, not {type(filters).__name__}")
         if depth == 0:
             raise FilterError(f"the filter is nested more than {_MAX_DEPTH} deep")
+        self.parts += 1
+        if self.parts > 2 * _MAX_TESTS:
+            raise FilterError(f"the filter has more than {2 * _MAX_TESTS} parts")
         return and_(true(), *(self._entry(name, test, depth=depth) for name, test in filters.items()))
 
     def _entry(self, name: object, test: object, *, depth: int) -> Condition:
@@ -103,10 +106,23 @@ class _Compiler:
         if operator == "nin":
             return not_(self._test(name, "in", value))
         if operator == "in":
-            if not isinstance(value, list | tuple | set | frozenset) or len(value) > _MAX_VALUES:
-                raise FilterError(f"'in' and 'nin' take a list of at most {_MAX_VALUES} values")
-            return or_(false(), *(self._leaf(name, "eq", one) for one in value))
+            if not isinstance(value, list | tuple | set | frozenset):
+                raise FilterError(f"'in' and 'nin' take a list, not {type(value).__name__}")
+            self.values += len(value)
+            if self.values > _MAX_VALUES:
+                raise FilterError(f"the lists of the filter hold more than {_MAX_VALUES} values")
+            return self._any_of(name, value)
         return self._leaf(name, str(operator), value)
+
+    def _any_of(self, name: str, values: Collection[object]) -> Condition:
+        """One of the values; most go into one list, for SQLite bounds the depth of a chain of OR."""
+        special = [one for one in (None, True, False) if any(value is one for value in values)]
+        wild = ["*"] if any(isinstance(value, str) and value == "*" for value in values) else []
+        rest = [
+            v for v in values if not (v is None or isinstance(v, bool) or (isinstance(v, str) and v == "*"))
+        ]
+        parts = [self._leaf(name, "eq", one) for one in (*special, *wild)]
+        return or_(false(), *parts, *([self._leaf(name, "in", rest)] if rest else []))
 
     def _leaf(self, name: str, operator: str, value: object) -> Condition:
         if name in _NOT_A_FILTER:
@@ -118,7 +134,12 @@ class _Compiler:
             raise FilterError(
                 "a metadata key in a filter begins with a letter, then letters, digits or ' _.:/@-'"
             )
-        return func.coalesce(self._metadata(key, operator, _scalar(value)), false())
+        value = (
+            [_scalar(one) for one in value]
+            if isinstance(value, list) and operator == "in"
+            else _scalar(value)
+        )
+        return func.coalesce(self._metadata(key, operator, value), false())
 
     def _column(self, name: str, operator: str, value: object) -> Condition:
         column = episodes.c[name]
@@ -126,20 +147,14 @@ class _Compiler:
             return column.is_not(None)
         if value is None and operator == "eq":
             return column.is_(None)
-        if name in TIME_COLUMNS:
-            value = _time(name, value)
-        elif not (
-            isinstance(value, int) and not isinstance(value, bool)
-            if name in NUMBER_COLUMNS
-            else isinstance(value, str)
-        ):
-            raise FilterError(f"{name} is compared with {'a number' if name in NUMBER_COLUMNS else 'text'}")
         if operator in ("contains", "icontains"):
             if name not in TEXT_COLUMNS:
                 raise FilterError(f"{name} is not text: 'contains' does not apply")
-            found: Condition = self._contains(column, _scalar(value), fold=operator == "icontains")
+            found = self._contains(column, _of_column(name, value), fold=operator == "icontains")
+        elif operator == "in" and isinstance(value, list):
+            found = column.in_([_of_column(name, one) for one in value])
         else:
-            found = _COMPARE[operator](column, _scalar(value) if isinstance(value, str) else value)
+            found = _COMPARE[operator](column, _of_column(name, value))
         return func.coalesce(found, false()) if column.nullable else found
 
     def _contains(self, column: Any, value: Any, *, fold: bool) -> Condition:
@@ -164,16 +179,34 @@ class _Compiler:
         else:
             plain = episodes.c.metadata.op("->")(literal(key, String))
             kind = func.jsonb_typeof(plain)
-        names = (_SQLITE_KINDS if self.sqlite else _POSTGRESQL_KINDS)[type(value)]
+        if operator == "in":
+            return self._metadata_in(kind, plain, value)
         if value == "*" and operator == "eq":
             return kind.is_not(None)
         if value is None:
             if operator != "eq":
                 raise FilterError("None is only compared with eq and ne")
-            return kind.in_(names)
+            return kind.in_(self._kinds(value))
         if operator in ("contains", "icontains"):
             return self._metadata_contains(key, kind, plain, value, fold=operator == "icontains")
-        return and_(kind.in_(names), _COMPARE[operator](plain, value if self.sqlite else _jsonb(value)))
+        if isinstance(value, bool) and operator != "eq":
+            raise FilterError("True and False are only compared with eq and ne, or contained in a list")
+        return and_(kind.in_(self._kinds(value)), _COMPARE[operator](plain, self._bound(value)))
+
+    def _metadata_in(self, kind: Any, plain: Any, values: list[Any]) -> Condition:
+        """One of some texts or numbers."""
+        texts = [one for one in values if isinstance(one, str)]
+        numbers = [one for one in values if not isinstance(one, str)]
+        return or_(false(), *(
+            and_(kind.in_(self._kinds(same[0])), plain.in_([self._bound(one) for one in same]))
+            for same in (texts, numbers) if same
+        ))  # fmt: skip
+
+    def _kinds(self, value: object) -> tuple[str, ...]:
+        return (_SQLITE_KINDS if self.sqlite else _POSTGRESQL_KINDS)[type(value)]
+
+    def _bound(self, value: Any) -> Any:
+        return value if self.sqlite else _jsonb(value)
 
     def _metadata_contains(self, key: str, kind: Any, plain: Any, value: Any, *, fold: bool) -> Condition:
         """Part of a text, or an element of a list."""
@@ -209,6 +242,16 @@ _POSTGRESQL_KINDS: dict[type, tuple[str, ...]] = {
 
 def _jsonb(value: object) -> Any:
     return cast(literal(json.dumps(value), String), JSONB)
+
+
+def _of_column(name: str, value: object) -> Any:
+    """The value, if this column can be compared with it."""
+    if name in TIME_COLUMNS:
+        return _time(name, value)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if not (number if name in NUMBER_COLUMNS else isinstance(value, str)):
+        raise FilterError(f"{name} is compared with {'a number' if name in NUMBER_COLUMNS else 'text'}")
+    return _scalar(value)
 
 
 def _time(name: str, value: object) -> Any:

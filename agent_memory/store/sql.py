@@ -64,7 +64,7 @@ def _sqlite(database: Database, body: str, parameters: Any) -> list[dict[str, An
         connection.row_factory = sqlite3.Row
         try:
             return [dict(row) for row in connection.execute(body, parameters)]
-        except (sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError, UnicodeError) as error:
             raise InvalidInput(f"the parameters do not fit the statement: {type(error).__name__}") from error
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
@@ -73,14 +73,17 @@ def _sqlite(database: Database, body: str, parameters: Any) -> list[dict[str, An
 
 
 def _postgresql(database: Database, body: str, parameters: Any) -> list[dict[str, Any]]:
-    from sqlalchemy.exc import DBAPIError, StatementError
+    from sqlalchemy.exc import DataError, DBAPIError, ProgrammingError, StatementError
 
     values = (
         dict(parameters)
         if isinstance(parameters, Mapping)
         else {f"p{n}": v for n, v in enumerate(parameters)}
     )
-    counted = iter(range(body.count("?")))
+    marks = sum(piece["mark"] is not None for piece in _PIECE.finditer(body))
+    if not isinstance(parameters, Mapping) and marks != len(values):
+        raise InvalidInput(f"the parameters do not fit the statement: {len(values)} for {marks} marks")
+    counted = iter(range(marks))
 
     def named(piece: re.Match[str]) -> str:
         if piece["mark"] and not isinstance(parameters, Mapping):
@@ -92,8 +95,11 @@ def _postgresql(database: Database, body: str, parameters: Any) -> list[dict[str
             return [dict(row) for row in connection.execute(text(_PIECE.sub(named, body)), values).mappings()]
         except DBAPIError as error:
             state = getattr(error.orig, "sqlstate", None) or ""
-            if not state.startswith(("42", "22")):  # syntax or access rule; data exception
+            bound = isinstance(error, DataError | ProgrammingError)  # without a state: not sent at all
+            if not state.startswith(("42", "22")) and (
+                state or not bound
+            ):  # syntax or access; data exception
                 raise
             raise InvalidInput(f"the statement cannot be run: {type(error.orig).__name__}") from error
-        except StatementError as error:
+        except (StatementError, UnicodeError) as error:
             raise InvalidInput("the parameters do not fit the statement") from error

@@ -71,6 +71,8 @@ class Upkeep:
         self.deadline = math.inf
         """When copying must stop, on the monotonic clock, in seconds; what is left is copied later."""
         self._rested: dict[int, float] = {}
+        self._blocked: set[int] = set()
+        """Namespaces whose index another process kept too long; the next purge does not wait for it again."""
         self._locks: dict[str, int] = {}
         """Descriptors of the locks held now, by namespace key."""
 
@@ -105,15 +107,16 @@ class Upkeep:
     def purge(self, namespace_id: int) -> bool:
         """Whether the folders of retired generations are gone; call it after the transaction of `erase`.
 
-        False when another process kept the index for longer than `PURGE_SECONDS`, or a folder could not be
-        removed.
+        False when another process kept the index for longer than `PURGE_SECONDS`, which the next writers do
+        not wait for again, or a folder could not be removed.
         """
         with self.database.read() as connection:
             key = generations.namespace_key(connection, namespace_id)
             if generations.in_state(connection, namespace_id, "retired") is None:
                 return True
         self._rested[namespace_id] = time.monotonic() + REST_SECONDS
-        with self._locked(key, PURGE_SECONDS) as mine:
+        with self._locked(key, 0.0 if namespace_id in self._blocked else PURGE_SECONDS) as mine:
+            (self._blocked.discard if mine else self._blocked.add)(namespace_id)
             return mine and self._remove_retired(namespace_id, key)
 
     def rebuild(self, namespace_id: int) -> None:

@@ -62,11 +62,15 @@ class VectorIndex:
         self._background = background and not database.read_only
         self._own_upkeep = Upkeep(database, settings)
         self._wake = threading.Condition()
+        self._embedding = threading.Lock()
         self._due: dict[int, float] = {}
         self._busy = False
         self._thread: threading.Thread | None = None
         self._closed = False
         self._pid = os.getpid()
+        if self._background and embed is not None:
+            for namespace_id in rows.pending(database):  # an embedder failed earlier, or was stopped
+                self._request(namespace_id)
 
     # ---------------------------------------------------------------------- reading
 
@@ -144,7 +148,8 @@ class VectorIndex:
         """
         later = None
         if self._embed is not None and not self._database.read_only:
-            later = rows.embed_pending(self._database, namespace_id, self._embed)
+            with self._embedding:  # not the same texts twice
+                later = rows.embed_pending(self._database, namespace_id, self._embed)
         again = self._upkeep.maintain(namespace_id, drain=drain, wait=wait)
         return later if again is None else again
 
@@ -256,6 +261,6 @@ class VectorIndex:
         """A child has no thread, and the parent's open folders are not its own."""
         if self._pid != os.getpid():
             self._own_upkeep = Upkeep(self._database, self._settings)
-            self._wake = threading.Condition()
+            self._wake, self._embedding = threading.Condition(), threading.Lock()
             self._due, self._busy, self._thread = {}, False, None
             self._pid = os.getpid()

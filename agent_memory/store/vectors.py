@@ -150,6 +150,12 @@ def unpacked(blobs: Sequence[bytes], dimension: int) -> Matrix:
     return np.frombuffer(b"".join(blobs), dtype=_NUMBER).reshape(-1, dimension)
 
 
+def pending(database: Database) -> list[int]:
+    """The namespaces with texts that are still to be embedded."""
+    with database.read() as connection:
+        return list(connection.execute(select(index_outbox.c.namespace_id).distinct()).scalars())
+
+
 def embed_pending(
     database: Database, namespace_id: int, embed: Callable[[Sequence[str]], Matrix]
 ) -> float | None:
