@@ -65,9 +65,13 @@ def anchors(
 ) -> tuple[Anchors, Anchors]:
     """The anchors to train on, and those to examine."""
     corpus = "\n".join(episode.text for episode in episodes.values()).lower()
+    work.progress("anchors", 0, 3)
     texts = _texts(work, wanted=sum(amounts.texts))
+    work.progress("anchors", 1, 3)
     unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
+    work.progress("anchors", 2, 3)
     reading = _reading(work, studied, episodes, corpus=corpus, wanted=sum(amounts.reading))
+    work.progress("anchors", 3, 3)
     halves = [
         Anchors(
             _share(texts, amounts.texts, place),

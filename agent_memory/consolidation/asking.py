@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent_memory.models.local import LocalModel
 
 #: Prompts that one hold of the model lock answers (chosen: about a second of the bundled reader on two
-#: cores).
-BATCH = 96
+#: cores; one batch of `ModelConfig.batch_size`).
+BATCH = 64
 
 #: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
 _DECLINES = (

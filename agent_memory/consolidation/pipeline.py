@@ -14,6 +14,7 @@ it as failed.
 from __future__ import annotations
 
 import errno
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -265,10 +266,14 @@ def _anchors(
 ) -> tuple[Anchors, Anchors]:
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
+    train = config.distill
+    steps = train.epochs * -(-len(everything) // train.batch_items)  # at most: more anchors are never seen
+    wanted = train.text_items + train.unknown_items + train.reading_items
+    share = min(1.0, steps * train.batch_anchors / max(1, wanted))
     amounts = Amounts(
-        texts=(config.distill.text_items, config.exam.anchor_items),
-        unknown=(config.distill.unknown_items, config.exam.unknown_items),
-        reading=(config.distill.reading_items, config.exam.reading_items),
+        texts=(math.ceil(share * train.text_items), config.exam.anchor_items),
+        unknown=(math.ceil(share * train.unknown_items), config.exam.unknown_items),
+        reading=(math.ceil(share * train.reading_items), config.exam.reading_items),
     )
     return anchors(work, everything, episodes, amounts=amounts)
 
@@ -286,11 +291,13 @@ def _examine(
     if work.is_done("examine"):
         with work.database.read() as connection:
             return dict(connection.execute(select(v.scores).where(v.id == run.version_id)).scalar_one())
+    work.progress("examine", 0, 2)
     new = {row.episode_pk for row in work.selected("new")}
     marked = examine.exam(work, adapter, exams, new=new, config=config.exam)
     with work.database.read() as connection:
         served = versions.active(connection, work.namespace_id)
         before = examine.results(connection, served.id if served else None)
+    work.progress("examine", 1, 2)
     scores = examine.closed_book(marked, new=new, before=before)
     scores |= examine.kept(work, adapter, examined_on, top_k=config.study.top_k)
     with work.transaction(done="examine") as connection:

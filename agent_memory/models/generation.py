@@ -192,7 +192,7 @@ def _batches(prompts: Sequence[Sequence[int]], *, batch_size: int, share: bool) 
                 yield [Tree((m,), 0, len(prompts[m])) for m in members[first : first + batch_size]]
         return
     trees = plant([tuple(prompt[:-1]) for prompt in prompts], capacity=2**31, most=batch_size)
-    trees.sort(key=lambda tree: (tree.prefix, tree.members))  # like lengths together
+    trees.sort(key=lambda tree: (_longest_rest(prompts, tree), tree.prefix, tree.members))  # little padding
     batch: list[Tree] = []
     for tree in trees:
         if batch and sum(len(t.members) for t in batch) + len(tree.members) > batch_size:
@@ -201,6 +201,10 @@ def _batches(prompts: Sequence[Sequence[int]], *, batch_size: int, share: bool) 
         batch.append(tree)
     if batch:
         yield batch
+
+
+def _longest_rest(prompts: Sequence[Sequence[int]], tree: Tree) -> int:
+    return max(len(prompts[member]) for member in tree.members) - tree.prefix
 
 
 def _until(answer: list[int], ends: frozenset[int]) -> list[int]:
