@@ -168,11 +168,11 @@ class World:
     # ---- questions ---------------------------------------------------------------------------------------------
 
     def question(self, rng: random.Random, fact: Fact, *, frames: str = "seen", plain: bool = False) -> str:
-        """A question whose answer is `fact.answer`."""
+        """A question whose answer is `fact.answer`; a plain one is direct for the most part."""
         index = INDEX[fact.relation.name]
-        draw = rng.random()
+        draw = rng.random() * (0.66 if plain else 1.0)
         part = (
-            "asks" if draw < 0.45 else "knows" if draw < 0.7 else "ask_noun" if draw < 0.85 else "know_noun"
+            "asks" if draw < 0.45 else "ask_noun" if draw < 0.6 else "know_noun" if draw < 0.75 else "knows"
         )
         choices = _speakable(frames_of(index, part, frames), first=fact.first)
         if not choices:
@@ -265,18 +265,18 @@ class World:
     def conversation(self, rng: random.Random, *, stage: float = 1.0) -> list[dict[str, Any]]:
         """Messages of one training conversation; `learn` marks those that carry loss, `skill` names what they train."""
         draw = rng.random()
-        if stage > 0.12 and draw < 0.07:
+        if stage > 0.12 and draw < 0.14:
             return self._writing(rng)
-        if stage > 0.08 and draw < 0.13:
+        if stage > 0.08 and draw < 0.19:
             return self._told(rng)
-        if draw < 0.16:
+        if draw < 0.22:
             return self._without_block(rng)
         return self._reading(rng, stage)
 
     def _size(self, rng: random.Random, stage: float) -> int:
         most = 2 + int(stage * 26)
         draw = rng.random()
-        low, high = (1, 3) if draw < 0.3 else (3, 8) if draw < 0.7 else (8, 14) if draw < 0.9 else (14, 28)
+        low, high = (1, 3) if draw < 0.25 else (3, 8) if draw < 0.6 else (8, 14) if draw < 0.85 else (14, 28)
         return max(1, min(rng.randint(low, high), most))
 
     def _system(self, rng: random.Random) -> str:
