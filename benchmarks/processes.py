@@ -14,11 +14,11 @@ from typing import Any
 #: What the server imports, before the first of them starts.
 LOADED = [
     "chromadb.api.rust",
+    "agent_memory.manager",
     "agent_memory.models.embedder",
     "agent_memory.search",
     "agent_memory.store.folders",
     "agent_memory.store.migrations",
-    "benchmarks.kills",
 ]
 
 

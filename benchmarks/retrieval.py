@@ -3,6 +3,7 @@
     python -m benchmarks.retrieval                # everything; MiniLM takes most of the time
     python -m benchmarks.retrieval --no-minilm    # without plain Chroma
     python -m benchmarks.retrieval --cache FILE   # keeps MiniLM's vectors for the next run
+    python -m benchmarks.retrieval --most 2 --no-minilm     # a glimpse, which is not recorded
 
 Every turn of a conversation is added as an episode with its session and time, and searched through
 `MemoryManager.search`, as a user would. Turn recall@10 is of `search(question, k=10)`. Session recall and
@@ -286,12 +287,13 @@ def main() -> None:
     arguments.add_argument("--no-minilm", action="store_true", help="leave plain Chroma out")
     arguments.add_argument("--no-grid", action="store_true", help="leave the left-out conversations out")
     arguments.add_argument("--cache", type=Path, help="a .npz file for MiniLM's vectors")
+    arguments.add_argument("--most", type=int, help="so many conversations and haystacks; records nothing")
     given = arguments.parse_args()
     begun = time.perf_counter()
     embeddings = None if given.no_minilm else minilm(given.cache)
     payload: dict[str, Any] = {"settings": SearchConfig().model_dump(), "depth": DEPTH}
     with tempfile.TemporaryDirectory() as folder:
-        talks, haystacks = locomo(), longmemeval()
+        talks, haystacks = locomo()[: given.most], longmemeval()[: given.most]
         ours = Ours(folder, [*talks, *haystacks])
         methods = rankers(ours, embeddings)
         print(f"{'LoCoMo, percent':28}", *(f"{one:>12}" for one in LOCOMO))
@@ -304,7 +306,8 @@ def main() -> None:
         payload["longmemeval"] = on_longmemeval(haystacks, methods)
         ours.memory.close()
     payload["seconds"] = round(time.perf_counter() - begun, 1)
-    print(record("retrieval", payload))
+    if given.most is None:
+        print(record("retrieval", payload))
 
 
 if __name__ == "__main__":
