@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, select, text
 
+from agent_memory import Config, MemoryManager
 from agent_memory.config import IndexConfig
-from agent_memory.errors import EmbeddingError
+from agent_memory.errors import EmbeddingError, StoreError
 from agent_memory.store import folders as folders_on_disk
 from agent_memory.store import lexical, vectors
 from agent_memory.store.database import Database
@@ -25,7 +27,7 @@ from agent_memory.store.tables import vectors as table
 from agent_memory.store.upkeep import FOLDER, Upkeep
 from agent_memory.store.vector_index import VectorIndex
 from benchmarks.processes import started
-from tests.store_places import Place
+from tests.store_places import Place, hashed
 
 ALICE, BOB = 1, 2
 LARGE = IndexConfig(index_from=20, batch=16, drain_from=8, reopen_from=8)
@@ -346,6 +348,26 @@ def test_a_vector_that_is_erased_while_it_is_copied_leaves_nothing(database: Dat
         assert index.verify(ALICE)["indexed"] == 58
 
 
+def test_a_folder_that_cannot_be_removed_is_removed_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, range(1, 60))
+    with an_index(database) as index:
+        index.maintain(ALICE)
+        erase(database, 5)
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "rmtree", failing)
+            assert not index.purge(ALICE)
+        assert UNIT[5].tobytes() in bytes_under(database.path / FOLDER)
+        assert [one.suffix for one in folders(database)] == [".gone"]
+        assert index.purge(ALICE)
+        assert folders(database) == []
+
+
+def failing(*_: object) -> None:
+    raise OSError(39, "Directory not empty")
+
+
 def test_an_erasure_that_touches_no_index_keeps_it(database: Database) -> None:
     add(database, range(1, 60))
     with an_index(database) as index:
@@ -442,6 +464,36 @@ def test_an_index_that_is_short_of_vectors_is_not_taken_for_whole(database: Data
         assert index.maintain(ALICE) == 0.0
         assert index.maintain(ALICE) is None
         assert index.verify(ALICE)["missing"] == 0
+
+
+def test_an_index_that_cannot_be_written_is_our_error_and_costs_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, range(1, 60))
+    index = VectorIndex(database, LARGE)
+    monkeypatch.setattr(index, "_request", lambda *_, **__: None)  # all upkeep is asked for below
+    index.maintain(ALICE)
+    add(database, range(60, 65))
+    with monkeypatch.context() as patched:
+        patched.setattr(vectors.ChromaFolder, "put", failing)
+        with pytest.raises(StoreError, match="nothing is lost"):
+            index.maintain(ALICE, drain=True)
+        assert found(database, index, 62, n=1) == [62]
+        assert index.maintain(ALICE) is None  # so few may wait
+        index.close()
+    with an_index(database) as later:
+        assert later.maintain(ALICE, drain=True) is None
+        assert later.verify(ALICE) == {"indexed": 64, "waiting": 0, "missing": 0, "orphans": 0}
+
+
+def test_an_index_under_an_odd_path_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "a ?mode=ro#%41 'é"
+    config = Config(index=IndexConfig(index_from=20, drain_from=5))
+    for _ in range(2):
+        with MemoryManager.open(path, user_id="alice", config=config, embeddings=hashed) as memory:
+            memory.add_many([f"n {n}" for n in range(40)])
+            assert memory.index.maintain(1, drain=True) is None
+    assert [one.name for one in path.glob("index/*/*") if one.is_dir()] == ["1"]
 
 
 def test_a_killed_writer_loses_nothing(database: Database, place: Place) -> None:
