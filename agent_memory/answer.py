@@ -45,6 +45,9 @@ class Served:
     slow: frozenset[str]
 
 
+#: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
+SPARE = 4
+
 BASE = Served(None, None, frozenset())
 
 
@@ -102,6 +105,7 @@ def context(
     slow: frozenset[str] = frozenset(),
     count: Callable[[str], int] | None = None,
     most: int = 10,
+    largest: int = 1000,
 ) -> Context:
     """The block for a query within a budget.
 
@@ -112,7 +116,8 @@ def context(
         retrieval: which results are used.
         slow: ids that a lean block leaves out.
         count: tokens of a text; without it they are estimated by its length.
-        most: results asked of the search.
+        most: results that the block may use.
+        largest: results that a search may be asked for (`SearchConfig.max_k`).
 
     Raises:
         InvalidInput: `retrieval` is none of the three, or the budget is not positive.
@@ -124,7 +129,7 @@ def context(
     if retrieval == "none" or not query.strip():
         return Context("", (), 0)
     count = count or (lambda text: -(-len(text) // CHARACTERS_PER_TOKEN))
-    results = list(search(query, most))
+    results = _telling_results(search, query, most, largest=largest)
     kept: list[Episode] = []
     block, tokens = "", 0
     for result in lean(results, slow) if retrieval == "lean" else results:
@@ -134,6 +139,36 @@ def context(
             kept.append(result.episode)
             block, tokens = longer, needed
     return Context(block, tuple(kept), tokens)
+
+
+def _telling_results(search: Search, query: str, most: int, *, largest: int) -> list[SearchResult]:
+    """At most `most` results that tell something, asked for until there are as many or no more."""
+    wanted = min(SPARE * most, largest)
+    while True:
+        results = search(query, wanted)
+        found = telling(results, query)
+        if len(found) >= most or len(results) < wanted or wanted >= largest:
+            return found[:most]
+        wanted = min(SPARE * wanted, largest)
+
+
+def telling(results: Sequence[SearchResult], query: str) -> list[SearchResult]:
+    """The results that tell something: none that only repeats the query, and of equal texts the newest.
+
+    A question that is asked again and again is recorded each time, and matches itself best; without this
+    its copies would crowd out what answers it.
+    """
+    newest: dict[str, SearchResult] = {}
+    for result in results:
+        text = _bare(result.episode.text)
+        if text not in newest or result.episode.occurred_at > newest[text].episode.occurred_at:
+            newest[text] = result  # at the place of the best of its equals
+    newest.pop(_bare(query), None)
+    return list(newest.values())
+
+
+def _bare(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def lean(results: Sequence[SearchResult], slow: frozenset[str]) -> list[SearchResult]:

@@ -89,6 +89,7 @@ class Weights:
             slow=what.slow,
             count=None if model is None else lambda text: len(model.token_ids(text)),
             most=self._config.prompt.most_episodes,
+            largest=self._config.search.max_k,
         )
 
     def respond(

@@ -224,3 +224,16 @@ def test_keys_are_looked_up_and_no_namespace_is_walked(place: Place) -> None:
                 steps = [row[3] for row in plan if "json_each" not in row[3]]
                 assert any("pk=?" in step or "rowid=?" in step for step in steps)
                 assert not [step for step in steps if step.endswith("(namespace_id=?)") or "SCAN" in step]
+
+
+def test_a_block_holds_what_answers_however_often_the_question_was_recorded(place: Place) -> None:
+    with place.open(user_id="ada") as memory:
+        fact = memory.add("My dog is called Rufus.").id
+        for session in range(60):
+            memory.add("What is my dog called?", session_id=f"s{session}")
+        memory.add("The dog of Bea is called Max.", session_id="a")
+        again = memory.add("The dog of Bea is called Max.", session_id="b").id
+        found = [episode.id for episode in memory.context("what is my  dog called?").episodes]
+        assert fact in found
+        assert again in found
+        assert len(found) == 2

@@ -220,6 +220,7 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             slow=slow or frozenset(),
             count=count,
             most=self.memory.config.prompt.most_episodes,
+            largest=self.memory.config.search.max_k,
         ).text
 
     def _check_tools(self, tools: Sequence[Any]) -> None:
