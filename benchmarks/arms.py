@@ -25,6 +25,7 @@ from agent_memory.consolidation.asking import Asker, declines, same
 from agent_memory.manager import MemoryManager
 from agent_memory.types import Namespace
 from benchmarks import facts
+from benchmarks.intervals import paired, wilson
 
 #: Numbers of episodes that the block of retrieval is tried with.
 TRIED_K = (1, 2, 3, 5, 10)
@@ -36,7 +37,7 @@ def share(right: Sequence[bool]) -> dict[str, Any]:
     return {
         "share": sum(right) / max(1, len(right)),
         "n": len(right),
-        "interval": facts.wilson(sum(right), len(right)),
+        "interval": wilson(sum(right), len(right)),
     }
 
 
@@ -166,10 +167,10 @@ def _compared(asked: Sequence[facts.Asked], right: dict[str, list[bool]]) -> dic
         for name, mask in (("direct", direct), ("reversed", kinds["reversed"])):
             pairs = [(a, b) for a, b, w in zip(right["both"], right[other], mask, strict=True) if w]
             if pairs:
-                rows[f"{name}: both minus {other}"] = facts.paired(
+                rows[f"{name}: both minus {other}"] = paired(
                     [a for a, _ in pairs], [b for _, b in pairs]
                 )
-    rows["lean minus retrieval"] = facts.paired(right["lean"], right["retrieval"])
+    rows["lean minus retrieval"] = paired(right["lean"], right["retrieval"])
     return rows
 
 
@@ -185,7 +186,7 @@ def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count:
     return {
         "reading_base": share(before),
         "reading": share(after),
-        "reading_difference": facts.paired(after, before),
+        "reading_difference": paired(after, before),
         "abstention_base": share([declines(text) for text in examined.said(unknown, None)]),
         "abstention": share([declines(text) for text in examined.said(unknown, examined.adapter)]),
     }
