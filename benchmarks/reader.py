@@ -9,7 +9,6 @@ those of training unless the row says "held-out frames". `--card` also writes th
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import sys
 import time
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory import prompt
 from agent_memory.models.local import LocalModel
+from benchmarks.intervals import wilson
 from benchmarks.record import ROOT, record
 from training.frames import Fact, matches
 from training.relations import RELATIONS
@@ -52,14 +52,6 @@ class Row:
     @property
     def met(self) -> bool:
         return self.share <= self.bar if self.at_most else self.share >= self.bar
-
-
-def wilson(right: int, asked: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson 95 % interval of a share (Wilson 1927)."""
-    share, square = right / asked, z * z / asked
-    middle = (share + square / 2) / (1 + square)
-    half = z * math.sqrt(share * (1 - share) / asked + square / (4 * asked)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def same(said: str, right: str) -> bool:
@@ -206,6 +198,15 @@ class Bench:
         self.writing()
 
 
+def _training(told: dict[str, Any]) -> str:
+    """How long the weights were trained, from their training.json."""
+    length = f"{told.get('tokens', 0) / 1e6:.1f} million tokens in {told.get('minutes', 0):.0f} minutes"
+    stages = len(told.get("stages", []))
+    return length if stages < 2 else (
+        f"{length}, in {stages} stages; the mix of conversations changed between them, see `training.json`"
+    )
+
+
 def _bar(row: dict[str, Any]) -> str:
     if not row["bar"]:
         return "none | "
@@ -261,7 +262,7 @@ def main() -> None:
                   "high": r.interval[1], "bar": r.bar, "at_most": r.at_most, "met": r.met} for r in bench.rows],
         "seconds": round(time.perf_counter() - started, 1),
         "parameters": told.get("size", {}).get("parameters", 0),
-        "training": f"{told.get('tokens', 0) / 1e6:.1f} million tokens in {told.get('minutes', 0):.0f} minutes",
+        "training": _training(told),
         "fingerprint": model.fingerprint,
         "bytes": sum(f.stat().st_size for f in args.model.iterdir()),
     }  # fmt: skip

@@ -150,7 +150,7 @@ def test_muon_brings_every_singular_value_near_one():
         assert values.max() < 1.4
 
 
-def test_a_run_leaves_a_reader_that_transformers_loads_and_that_a_resume_goes_on_from(tmp_path: Path):
+def test_a_run_leaves_a_reader_that_transformers_loads_and_a_resume_goes_on(tmp_path: Path, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from training.reader import train
@@ -165,9 +165,13 @@ def test_a_run_leaves_a_reader_that_transformers_loads_and_that_a_resume_goes_on
     }
     shared["world"] = "tests.test_reader_training:SmallWorld"
     train(Plan(steps=2, **shared), tmp_path / "out", layers=1, width=64, hidden=64)
+    monkeypatch.setattr("sys.argv", ["training/reader.py", "--steps", "4", "--resume"])
     again = train(Plan(steps=4, **shared), tmp_path / "out", layers=1, width=64, hidden=64, resume=True)
     assert again.step_number == 4
-    assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 4
+    told = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert told["steps"] == 4
+    assert [stage["tokens"] < told["tokens"] for stage in told["stages"]] == [True, False]
+    assert told["stages"][1]["command"] == "python training/reader.py --steps 4 --resume"
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     read = AutoTokenizer.from_pretrained(tmp_path / "out")
     prompt = read.apply_chat_template(

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from training.conversations import Conversations
 from training.frames import content_words, held_out, matches
 from training.relations import RELATIONS
 from training.world import World
@@ -72,9 +73,9 @@ def test_a_question_of_the_world_is_recognised_and_a_broken_one_is_not():
 
 
 def test_no_slot_is_left_unfilled():
-    world = World()
+    conversations = Conversations()
     for seed in range(400):
-        for message in world.conversation(random.Random(seed), stage=1.0):
+        for message in conversations.conversation(random.Random(seed), stage=1.0):
             assert not re.search(
                 r"[{}\[\]<>|](?!memory|/memory)", re.sub(r"- \[[^\]]*\]|</?memory>", "", message["content"])
             )

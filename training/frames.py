@@ -137,6 +137,13 @@ def expand(frame: str, rng: random.Random, *, subject: str, value: str, first: b
     return re.sub(r"  +", " ", frame).strip()
 
 
+def plain(frame: str) -> str:
+    """The frame with the first of each group of synonyms."""
+    while (match := _CHOICE.search(frame)) is not None:
+        frame = frame[: match.start()] + match.group(1).split("|")[0] + frame[match.end() :]
+    return frame
+
+
 def matches(text: str, fact: Fact) -> str | None:
     """The right answer, if `text` is a question about the fact in any frame of its relation; else None.
 

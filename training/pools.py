@@ -235,13 +235,19 @@ class Pools:
         return rng.choice(kept)
 
     def scrambled(self, rng: random.Random, text: str) -> str:
-        """The text with most content words replaced by invented ones, or by words of any other list."""
+        """The text with content words replaced as `_other` says."""
         words = text.split(" ")
         for i, word in enumerate(words):
-            if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word) and rng.random() < 0.7:
-                new = coined(rng, self.split) if rng.random() < 0.6 else rng.choice(_vocabulary(self.split))
-                words[i] = new.capitalize() if word[:1].isupper() else new
+            if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word):
+                other = self._other(rng, word)
+                words[i] = other[:1].upper() + other[1:] if word[:1].isupper() else other
         return " ".join(words)
+
+    def _other(self, rng: random.Random, word: str) -> str:
+        """Mostly another word: an invented one, or one of any other list."""
+        if rng.random() >= 0.7:
+            return word
+        return coined(rng, self.split) if rng.random() < 0.6 else rng.choice(_vocabulary(self.split))
 
     def _perhaps_scrambled(self, rng: random.Random, text: str) -> str:
         return self.scrambled(rng, text) if self.split == "train" and rng.random() < SCRAMBLED_SHARE else text
@@ -298,14 +304,8 @@ class Strange(Pools):
     So no name is a token of its own, and those of training are cut into pieces as new ones will be.
     """
 
-    def scrambled(self, rng: random.Random, text: str) -> str:
-        """The text with every content word replaced."""
-        words = text.split(" ")
-        for i, word in enumerate(words):
-            if word.lower() not in _FUNCTION_WORDS and not any(c.isdigit() for c in word):
-                new = coined(rng, self.split)
-                words[i] = new.capitalize() if word[:1].isupper() else new
-        return " ".join(words)
+    def _other(self, rng: random.Random, word: str) -> str:  # noqa: ARG002 (whatever it was)
+        return coined(rng, self.split)
 
     def _perhaps_scrambled(self, rng: random.Random, text: str) -> str:
         return self.scrambled(rng, text)

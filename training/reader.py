@@ -6,7 +6,7 @@ World, tokenizer, training, export, with one seed. On a CPU one process trains o
 its own batches, runs one thread, and meets the others twice a step, when gradients are summed in shared
 memory and when each has updated its share of the weights. (One process with two threads meets at every
 operation instead, which a loaded machine turns into waiting.) The learning rate warms up, stays, and falls
-to zero over the last part of `--minutes`, so a run always ends finished; hence runs of one seed see the
+to zero over three quarters of `--minutes`, so a run always ends finished; hence runs of one seed see the
 same data, yet end where the machine's speed puts them. Checkpoints go to `runs/reader/`, and `--resume`
 continues from the last, on whichever device. `kill -USR1` exports at once.
 

@@ -8,6 +8,7 @@ the clock, prints the curve and writes the files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -49,7 +50,7 @@ class Plan:
     adam: float = 0.003
     decay: float = 0.0  # weight decay of the matrices, per unit of learning rate
     curriculum: float = 0.5  # share of the time until the world is at its hardest
-    world: str = "training.world:World"
+    world: str = "training.conversations:Conversations"
     compiled: bool = True
     folder: str = str(RUNS)
 
@@ -106,6 +107,12 @@ def load_world(name: str, *, split: str) -> Any:
     return getattr(importlib.import_module(module), attribute)(split)
 
 
+def _sources() -> str:
+    """A checksum of this folder's code, which tells whether two stages saw the same world."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(code).hexdigest()[:12]
+
+
 class Meter:
     """Loss and share of answers right, token by token and whole, for each skill since the last line."""
 
@@ -146,6 +153,7 @@ class Worker:
             seed=f"{plan.seed}/{rank}",
         )
         self.seen, self.step_number, self.before = 0, 0, 0.0
+        self.earlier: list[dict[str, Any]] = []  # stages before a resume
         if resume:
             self._restore()
         self.weights = {
@@ -276,6 +284,7 @@ class Worker:
             )
             state = {"step": self.step_number, "seen": self.seen, "elapsed": self.elapsed()}
             state |= {"progress": float(shared.control[0]), "size": asdict(self.size)}
+            state["stages"] = self.stages()
             (place / "state.json").write_text(json.dumps(state))
             beside = self.folder / "last.tmp"
             beside.write_text(place.name)
@@ -291,6 +300,7 @@ class Worker:
         self.packer.restore(json.loads((place / f"data-{self.rank}.json").read_text()))
         state = json.loads((place / "state.json").read_text())
         self.step_number, self.seen, self.before = state["step"], state["seen"], state["elapsed"]
+        self.earlier = state.get("stages", [])
 
     def export(self, folder: Path) -> None:
         """Puts the present weights where `AutoModelForCausalLM` finds them, switched in whole."""
@@ -305,6 +315,12 @@ class Worker:
             os.replace(file, folder / file.name)
         beside.rmdir()
 
+    def stages(self) -> list[dict[str, Any]]:
+        """The commands that made these weights, oldest first: each with its sources and where it ended."""
+        now = {"command": "python training/reader.py " + " ".join(sys.argv[1:]), "sources": _sources()}
+        before = [stage for stage in self.earlier if now.items() - stage.items()]
+        return [*before, now | {"tokens": self.seen, "minutes": round(self.elapsed() / 60, 1)}]
+
     def record(self) -> dict[str, Any]:
         """How these weights came about."""
         import tokenizers
@@ -312,7 +328,7 @@ class Worker:
 
         plan = {k: v for k, v in asdict(self.plan).items() if k != "folder"}
         return {
-            "command": "python training/reader.py " + " ".join(sys.argv[1:]),
+            "stages": self.stages(),
             "tokens": self.seen,
             "steps": self.step_number,
             "minutes": round(self.elapsed() / 60, 1),

@@ -1,4 +1,4 @@
-"""The reader's world: memories made of facts, and conversations about them.
+"""The reader's world: facts, how they are stated and asked, and memories made of them.
 
 A *fact* is (relation, subject, value). `World` states facts in frames, groups them into episodes, prints the episodes
 with `agent_memory.prompt` and asks about them, so that the reader is trained on exactly what the product prints.
@@ -15,15 +15,13 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
 from agent_memory import prompt
-from training.frames import BY_SUBJECT, IMPERATIVE, INDEX, Fact, capital, expand, frames_of
+from training.frames import BY_SUBJECT, IMPERATIVE, INDEX, Fact, capital, expand, frames_of, plain
 from training.phrases import (
-    ACKNOWLEDGEMENT,
     ASK_WRAPS,
     CHITCHAT,
     CONFUSABLE,
@@ -32,11 +30,9 @@ from training.phrases import (
     OPEN_KINDS,
     SAY_WRAPS,
     SOURCES,
-    SYSTEM_LONG,
-    SYSTEM_SHORT,
     UPDATE_WRAPS,
 )
-from training.pools import Pools, Strange, core, pronoun
+from training.pools import Pools, core, pronoun
 from training.relations import RELATIONS
 
 _OWN = re.compile(r"\b(I|my|our|me|My|Our)\b")
@@ -193,6 +189,19 @@ class World:
         text = expand(rng.choice(choices), rng, subject=fact.subject, value=fact.value)
         return capital(("{}?" if plain else rng.choice(ASK_WRAPS)).format(text))
 
+    def plain_question(self, rng: random.Random, fact: Fact) -> str:
+        """The first question of the relation that is trained, in its first words; always the same for a fact."""
+        frames = _speakable(frames_of(INDEX[fact.relation.name], "asks", "seen"), first=fact.first)
+        text = expand(plain(frames[0]), rng, subject=fact.subject, value=fact.value, first=fact.first)
+        return capital(f"{text}?")
+
+    def plain_reversed(self, rng: random.Random, fact: Fact) -> str | None:
+        """The same for the subject; None where the relation has no such question."""
+        frames = frames_of(INDEX[fact.relation.name], "who", "seen")
+        if not frames:
+            return None
+        return capital(f"{expand(plain(frames[0]), rng, subject=fact.subject, value=fact.value)}?")
+
     def unknown_name(self, rng: random.Random, facts: Sequence[Fact], taken: set[str]) -> Fact:
         """A fact about somebody or something that the memory does not hold."""
         kinds = [f.relation for f in facts if not f.first] or list(RELATIONS)
@@ -260,162 +269,7 @@ class World:
             day += timedelta(days=rng.choice((0, 0, 0, 1, 1, 2, 5, 9)))
         return memory
 
-    # ---- conversations for training ----------------------------------------------------------------------------
-
-    def conversation(self, rng: random.Random, *, stage: float = 1.0) -> list[dict[str, Any]]:
-        """Messages of one training conversation; `learn` marks those that carry loss, `skill` names what they train."""
-        draw = rng.random()
-        if stage > 0.12 and draw < 0.14:
-            return self._writing(rng)
-        if stage > 0.08 and draw < 0.19:
-            return self._told(rng)
-        if draw < 0.22:
-            return self._without_block(rng)
-        return self._reading(rng, stage)
-
-    def _size(self, rng: random.Random, stage: float) -> int:
-        most = 2 + int(stage * 26)
-        draw = rng.random()
-        low, high = (1, 3) if draw < 0.25 else (3, 8) if draw < 0.6 else (8, 14) if draw < 0.85 else (14, 28)
-        return max(1, min(rng.randint(low, high), most))
-
-    def _system(self, rng: random.Random) -> str:
-        draw = rng.random()
-        return "" if draw < 0.25 else rng.choice(SYSTEM_SHORT) if draw < 0.9 else rng.choice(SYSTEM_LONG)
-
-    def _reading(self, rng: random.Random, stage: float) -> list[dict[str, Any]]:
-        count = self._size(rng, stage)
-        taken: set[str] = set()
-        memory = self.memory(
-            rng, count, per_subject=rng.choice((1.0, 1.5, 2.5, 4.0)), open_only=stage < 0.05,
-            episodes=rng.choice((None, None, max(1, count // 2), 20)),
-            update_share=rng.choice((0.0, 0.0, 0.3, 0.5)) if stage > 0.15 else 0.0,
-            chitchat=rng.choice((0.0, 0.0, 0.2)), taken=taken,
-        )  # fmt: skip
-        turns = self._turns(rng, memory, taken, single=rng.random() < 0.1)
-        messages = [{"role": role, "content": text} for role, text, _ in turns]
-        placement: prompt.Placement = "user" if rng.random() < 0.08 else "system"
-        if placement == "user":
-            turns = turns[:2]
-            messages = messages[:2]
-        composed = prompt.compose(
-            messages, block=memory.block(), system=self._system(rng), placement=placement
-        )
-        skills = [skill for _, _, skill in turns]
-        return _marked(composed, skills)
-
-    def _turns(
-        self, rng: random.Random, memory: Memory, taken: set[str], *, single: bool
-    ) -> list[tuple[str, str, str]]:
-        stale = [f.relation.name + f.subject for f in memory.stale]
-        asked: list[tuple[str, str, str]] = []
-        wanted = 1 if single else min(16, 2 * len(memory.facts) + 2)
-        weights = [2 if f.relation.name + f.subject in stale else 1 for f in memory.facts]
-        for fact in rng.choices(memory.facts, weights, k=wanted):
-            draw = rng.random()
-            if draw < 0.58:
-                skill = "latest" if fact.relation.name + fact.subject in stale else "read"
-                asked.append((self.question(rng, fact), fact.answer, skill))
-            elif draw < 0.7:
-                text = self.reversed_question(rng, fact)
-                if text is not None:
-                    asked.append((text, fact.subject_answer, "reverse"))
-            elif draw < 0.88:
-                asked.append(
-                    (
-                        self.question(rng, self.unknown_name(rng, memory.facts, taken)),
-                        prompt.ABSTENTION,
-                        "unknown",
-                    )
-                )
-            else:
-                unstated = self.unstated(rng, memory.facts, taken)
-                if unstated is not None:
-                    asked.append((self.question(rng, unstated), prompt.ABSTENTION, "unstated"))
-        if not asked:
-            fact = rng.choice(memory.facts)
-            asked = [(self.question(rng, fact), fact.answer, "read")]
-        return [
-            turn
-            for text, answer, skill in asked
-            for turn in (("user", text, ""), ("assistant", answer, skill))
-        ]
-
-    def _told(self, rng: random.Random) -> list[dict[str, Any]]:
-        taken: set[str] = set()
-        facts = self.facts(rng, rng.randint(1, 5), per_subject=rng.choice((1.0, 2.0)), taken=taken)
-        turns: list[tuple[str, str, str]] = []
-        for fact in facts:
-            turns += [("user", self.statement(rng, fact), ""), ("assistant", ACKNOWLEDGEMENT, "note")]
-        turns += self._turns(rng, Memory(facts=facts), taken, single=False)
-        block = ""
-        if rng.random() < 0.4:
-            block = self.memory(rng, rng.randint(1, 6), taken=taken, first_share=0.0).block()
-        composed = prompt.compose(
-            [{"role": r, "content": t} for r, t, _ in turns], block=block, system=self._system(rng)
-        )
-        return _marked(composed, [skill for _, _, skill in turns])
-
-    def _without_block(self, rng: random.Random) -> list[dict[str, Any]]:
-        turns: list[tuple[str, str, str]] = []
-        for _ in range(rng.choice((1, 1, 1, 2, 4))):
-            fact = self.facts(rng, 1)[0]
-            text = self.reversed_question(rng, fact) if rng.random() < 0.2 else None
-            turns += [
-                ("user", text or self.question(rng, fact), ""),
-                ("assistant", prompt.ABSTENTION, "closed"),
-            ]
-        composed = prompt.compose([{"role": r, "content": t} for r, t, _ in turns], system=self._system(rng))
-        return _marked(composed, [skill for _, _, skill in turns])
-
-    def _writing(self, rng: random.Random) -> list[dict[str, Any]]:
-        memory = self.memory(
-            rng, rng.choice((1, 1, 2, 3, 4, 4, 5)), episodes=1, per_subject=rng.choice((1.0, 2.0, 4.0))
-        )
-        rounds = [prompt.QUESTION_REQUEST] + [prompt.QUESTION_REQUEST_AGAIN] * (rng.random() < 0.5)
-        turns: list[tuple[str, str, str]] = []
-        seen: set[str] = set()
-        for request in rounds:
-            turns += [
-                ("user", request, ""),
-                ("assistant", "\n".join(self.written(rng, memory.facts, seen)), "write"),
-            ]
-        composed = prompt.compose(
-            [{"role": r, "content": t} for r, t, _ in turns], block=memory.block(), system=self._system(rng)
-        )
-        return _marked(composed, [skill for _, _, skill in turns])
-
-    def written(self, rng: random.Random, facts: Sequence[Fact], seen: set[str]) -> list[str]:
-        """Questions about the facts in their order: the value of each, and the subject of most."""
-        questions: list[str] = []
-        for fact in facts:
-            for draw in (self.question, self.reversed_question if rng.random() < 0.6 else None):
-                for _ in range(4):
-                    text = None if draw is None else draw(rng, fact, plain=True)
-                    if text is None or text not in seen:
-                        break
-                if text is not None and text not in seen:
-                    seen.add(text)
-                    questions.append(text)
-        return questions
-
-    def tokenizer_texts(self, count: int, seed: int = 0) -> Iterator[str]:
-        """Texts of `count` conversations, for training the tokenizer on this half of the world."""
-        rng = random.Random(seed)
-        strange = World(self.pools.split)
-        strange.pools = Strange(self.pools.split)
-        for _ in range(count):
-            yield "\n".join(message["content"] for message in strange.conversation(rng, stage=1.0))
-
 
 def _speakable(frames: Sequence[str], *, first: bool) -> Sequence[str]:
     """Those that can be said of "me": "the job of me" is not."""
     return [frame for frame in frames if " of {obj}" not in frame] if first else frames
-
-
-def _marked(messages: Sequence[prompt.Message], skills: Sequence[str]) -> list[dict[str, Any]]:
-    offset = len(messages) - len(skills)
-    return [
-        {**m, "learn": m["role"] == "assistant", "skill": skills[i - offset] if i >= offset else ""}
-        for i, m in enumerate(messages)
-    ]
