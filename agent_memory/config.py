@@ -36,11 +36,11 @@ class StudyConfig(Section):
     """How questions about episodes are written, answered and split."""
 
     rounds: int = Field(default=2, ge=1)
-    """Turns of one writing conversation: each asks for questions that were not written yet."""
+    """Turns of a writing conversation: each after the first asks for questions that were not written yet."""
     samples: int = Field(default=4, ge=1)
-    """Conversations per episode: the first greedy, the others sampled, for breadth of phrasing."""
+    """Conversations after the same first turn: one greedy, the others sampled, for breadth of phrasing."""
     temperature: float = Field(default=0.8, gt=0, le=2)
-    """Of the sampled conversations."""
+    """Of the sampled turns."""
     max_questions: int = Field(default=48, ge=1)
     """Most distinct questions kept per episode, before the teacher answers them."""
     max_question_tokens: int = Field(default=160, ge=8)

@@ -33,7 +33,7 @@ from agent_memory.types import (
 )
 
 if TYPE_CHECKING:
-    from agent_memory.consolidation.questions import QuestionWriter
+    from agent_memory.consolidation.writers import QuestionWriter
     from agent_memory.models.local import LocalModel
 
 #: A search within a namespace: query, how many.
@@ -170,18 +170,18 @@ class Weights:
 
     def _writer(self, wanted: Any) -> QuestionWriter:
         """The question writer that was named: the base by default, "templates", a chat model, or a writer."""
-        from agent_memory.consolidation import questions
+        from agent_memory.consolidation import writers
 
         study = self._config.consolidation.study
         if wanted is None:
-            return questions.OwnWriter(self.model, config=study, trained_to_ask=self._trained_by_us())
+            return writers.OwnWriter(self.model, config=study, trained_to_ask=self._trained_by_us())
         if wanted == "templates":
-            return questions.TemplateWriter()
+            return writers.TemplateWriter()
         if hasattr(wanted, "write"):
             written: QuestionWriter = wanted
             return written
         if hasattr(wanted, "invoke"):
-            return questions.ChatWriter(wanted, config=study)
+            return writers.ChatWriter(wanted, config=study)
         raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write`')
 
     def _trained_by_us(self) -> bool:

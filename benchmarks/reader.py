@@ -14,13 +14,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory import prompt
+from agent_memory.config import StudyConfig
+from agent_memory.consolidation.writers import OwnWriter
 from agent_memory.models.local import LocalModel
+from agent_memory.types import Episode, Trust
 from benchmarks.intervals import wilson
 from benchmarks.record import ROOT, record
 from training.frames import Fact, matches
@@ -142,38 +146,35 @@ class Bench:
         return None if text is None else (asked(memory, text), fact.subject_answer)
 
     def writing(self) -> None:
+        """What the product's own writer asks about 4-fact episodes: its first twelve questions, and all of them."""
         rng = random.Random(f"{self.seed}/writing")
-        memories = [
-            self.world.memory(rng, 4, episodes=1, per_subject=2.0) for _ in range(self.questions // 4)
+        memories = [self.world.memory(rng, 4, episodes=1, per_subject=2.0) for _ in range(self.questions // 4)]
+        day = datetime(2026, 1, 1, tzinfo=UTC)
+        episodes = [
+            Episode(str(i), m.lines[0][2], "user", None, "user", Trust.TRUSTED, day, day, 1)
+            for i, m in enumerate(memories)
         ]
-        first = [asked(m, prompt.QUESTION_REQUEST) for m in memories]
-        said = answers(self.model, first, tokens=200)
-        again = [[*p, {"role": "assistant", "content": s}, {"role": "user", "content": prompt.QUESTION_REQUEST_AGAIN}]
-                 for p, s in zip(first, said, strict=True)]  # fmt: skip
-        more = answers(self.model, again, tokens=200)
-        written = [
-            [q.strip() for q in f"{a}\n{b}".splitlines() if q.strip()][:12]
-            for a, b in zip(said, more, strict=True)
-        ]
-        right: list[tuple[Memory, str, str | None, Fact | None]] = []
+        written = OwnWriter(self.model, config=StudyConfig()).write(episodes, seed=self.seed)
+        first = [questions[:12] for questions in written]
+        good, covered = self._judged(memories, first)
+        self.add(Row("written questions well-formed and answered rightly by itself", good, sum(map(len, first)), 0.95))
+        self.add(Row("facts of a 4-fact memory covered by 12 written questions", covered, 4 * len(memories), 0.90))
+        good, covered = self._judged(memories, written)
+        self.add(Row("the same of all questions, sampled ones included", good, sum(map(len, written)), 0.0))
+        self.add(Row("facts covered by all of them", covered, 4 * len(memories), 0.0))
+
+    def _judged(self, memories: list[Memory], written: list[list[str]]) -> tuple[int, int]:
+        """How many questions are well-formed and answered rightly, and how many facts the well-formed ones ask for."""
+        own = iter(answers(self.model, [asked(m, q) for m, of in zip(memories, written, strict=True) for q in of]))
+        good, covered = 0, 0
         for memory, questions in zip(memories, written, strict=True):
-            for question in dict.fromkeys(questions):  # a repeated question counts once
-                found = [(a, f) for f in memory.facts if (a := matches(question, f)) is not None]
-                right.append(
-                    (memory, question, found[0][0] if found else None, found[0][1] if found else None)
-                )
-        own = answers(self.model, [asked(m, q) for m, q, _, _ in right])
-        good = sum(a is not None and same(s, a) for s, (_, _, a, _) in zip(own, right, strict=True))
-        self.add(Row("written questions well-formed and answered rightly by itself", good, max(1, len(right)), 0.95))
-        covered = {(id(m), f) for m, _, _, f in right if f is not None}
-        self.add(
-            Row(
-                "facts of a 4-fact memory covered by 12 written questions",
-                len(covered),
-                4 * len(memories),
-                0.90,
-            )
-        )
+            about: set[Fact] = set()
+            for question, said in zip(questions, own, strict=False):
+                meant = {f: a for f in memory.facts if (a := matches(question, f)) is not None}
+                about |= meant.keys()
+                good += any(same(said, answer) for answer in meant.values())
+            covered += len(about)
+        return good, covered
 
     def run(self) -> None:
         self.row("reading, 1-6 facts, seen frames", 0.97, lambda r: self.reading(r, r.randint(1, 6)))

@@ -26,13 +26,6 @@ def answered(question: str, text: str) -> Answered:
     return Answered(question, Said((1,), text, complete=True), (1,))
 
 
-def test_a_writer_may_number_quote_and_chat() -> None:
-    text = (
-        'Here you are\n1. Where does Ada live?\n - "Who lives in Lisbon?"\n(3) Why?\n\nQ4: What is her code?'
-    )
-    assert questions.parse(text)[1:] == ["Where does Ada live?", "Who lives in Lisbon?", "What is her code?"]
-
-
 def test_repetitions_differ_by_case_and_marks_only() -> None:
     assert questions.unique(["Where is Ada?", "where is Ada", "Where is the Ada?", "?"]) == ["Where is Ada?"]
 

@@ -32,11 +32,11 @@ from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.candidate import candidate
 from agent_memory.consolidation.change import change
 from agent_memory.consolidation.complete import complete
-from agent_memory.consolidation.questions import QuestionWriter
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.select import rehearsed_items, selection
 from agent_memory.consolidation.study import answer, write
 from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
+from agent_memory.consolidation.writers import QuestionWriter
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
 from agent_memory.store import tables
 from agent_memory.store.database import Database

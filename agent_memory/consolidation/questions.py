@@ -1,13 +1,7 @@
-"""Questions about episodes: who writes them, and what is done to their text.
+"""What stands in a question: its words, the names in it, its phrasing, and the same with other names.
 
-Breadth decides what is learnt: a fact studied in three phrasings is known in those three. So an episode gets
-questions from several conversations with the writer (one greedy, the others sampled), each of two rounds, the
-second for what was not asked yet; and it borrows phrasings from other episodes with the names replaced
-(`borrowed`). What a question is worth is not decided here: the teacher answers it with the episode in view,
-and `study.py` drops what it cannot answer.
-
-A writer is the base model itself (`OwnWriter`), a LangChain chat model that the user names (`ChatWriter`), or
-a handful of templates (`TemplateWriter`). None of them sees more than one episode at a time.
+Breadth decides what is learnt: a fact studied in three phrasings is known in those three. So a question's
+phrasing, its `frame`, is lent to the questions of other episodes that ask for the same thing (`borrowed`).
 """
 
 from __future__ import annotations
@@ -16,30 +10,10 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
-
-from agent_memory import prompt
-from agent_memory.config import StudyConfig
-from agent_memory.errors import RunFailed
-from agent_memory.types import Episode
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agent_memory.models.local import LocalModel
-
-#: Words a question may have; a list item outside is not a question (chosen).
-SHORTEST, LONGEST = 2, 60
-
-#: What a model that was not trained by us is asked, after the D2L generator (SakanaAI): no reference to the
-#: text, no overlap, reversed questions too.
-LONG_REQUEST = (
-    "Write ten different questions whose answers are stated in the memory, one per line and nothing "
-    "else. Each must stand on its own: name the people and things it is about and do not mention the "
-    "memory. Ask for every fact, and also the other way round, from the answer back to who or what "
-    "it is about."
-)
-LONG_REQUEST_AGAIN = (
-    "Write ten more, one per line, in other words, about what was not asked yet. Do not repeat yourself."
-)
+    pass
 
 #: Wrappers for examined questions only; no study item ever has one.
 EXAM_TEMPLATES = (
@@ -48,7 +22,6 @@ EXAM_TEMPLATES = (
     "{question} Please answer.",
 )
 
-_BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):]|Q\d*[.:])\s*")
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*", re.UNICODE)
 _NAME = r"[^\W\d_a-z][\w'’-]*|\d[\w-]*|[\w-]*\d[\w-]*"
 _NAMES = re.compile(rf"(?<![\w'’-])(?:{_NAME})(?:[ ](?:{_NAME}))*", re.UNICODE)
@@ -73,120 +46,9 @@ _ORDINARY = frozenset(
 )
 
 
-class QuestionWriter(Protocol):
-    """Writes questions about episodes; a list that may be empty for each."""
-
-    name: str
-
-    def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
-        """The questions about each episode, in the order of the episodes."""
-
-
-class OwnWriter:
-    """The base model writes its own questions: `samples` conversations of `rounds` turns for each episode."""
-
-    name = "own"
-
-    def __init__(self, model: LocalModel, *, config: StudyConfig, trained_to_ask: bool = True) -> None:
-        self._model = model
-        self._config = config
-        self._requests = (
-            (prompt.QUESTION_REQUEST, prompt.QUESTION_REQUEST_AGAIN)
-            if trained_to_ask
-            else (LONG_REQUEST, LONG_REQUEST_AGAIN)
-        )
-
-    def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
-        """The questions about each episode, without repetitions."""
-        written: list[list[str]] = [[] for _ in episodes]
-        greedy = self._converse(episodes, seed=seed, temperature=0.0)
-        again = [episode for episode in episodes for _ in range(self._config.samples - 1)]
-        sampled = self._converse(again, seed=seed, temperature=self._config.temperature)
-        for place, text in enumerate(greedy):
-            written[place] += parse(text)
-        for place, text in enumerate(sampled):
-            written[place // (self._config.samples - 1)] += parse(text)
-        return [unique(questions)[: self._config.max_questions] for questions in written]
-
-    def _converse(self, episodes: Sequence[Episode], *, seed: int, temperature: float) -> list[str]:
-        """All that one conversation about each episode wrote; an episode may be there more than once."""
-        talks: list[list[dict[str, str]]] = [[] for _ in episodes]
-        for turn in range(self._config.rounds if episodes else 0):
-            for talk in talks:
-                talk.append({"role": "user", "content": self._requests[min(turn, 1)]})
-            prompts = [
-                self._model.prompt_ids(prompt.compose(talk, block=prompt.context_block([episode])))
-                for talk, episode in zip(talks, episodes, strict=True)
-            ]
-            with self._model.wearing(None):
-                said = self._model.generate(
-                    prompts,
-                    max_new_tokens=self._config.max_question_tokens,
-                    temperature=temperature,
-                    seed=seed * self._config.rounds + turn,
-                )
-            for talk, ids in zip(talks, said, strict=True):
-                talk.append({"role": "assistant", "content": self._model.text(ids)})
-        return ["\n".join(m["content"] for m in talk if m["role"] == "assistant") for talk in talks]
-
-
-class ChatWriter:
-    """A LangChain chat model writes: whatever the user passes; the episodes leave the process with it."""
-
-    def __init__(self, chat: Any, *, config: StudyConfig) -> None:
-        self._chat = chat
-        self._config = config
-        self.name = f"chat:{type(chat).__name__}"
-
-    def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:  # noqa: ARG002 (not ours to seed)
-        """The questions about each episode, without repetitions.
-
-        Raises:
-            RunFailed: where the chat model raises or does not return a message.
-        """
-        return [self._about(episode) for episode in episodes]
-
-    def _about(self, episode: Episode) -> list[str]:
-        talk: list[dict[str, str]] = []
-        questions: list[str] = []
-        for turn in range(self._config.rounds):
-            talk.append({"role": "user", "content": (LONG_REQUEST, LONG_REQUEST_AGAIN)[min(turn, 1)]})
-            messages = prompt.compose(talk, block=prompt.context_block([episode]))
-            try:
-                said = str(self._chat.invoke([(m["role"], m["content"]) for m in messages]).text)
-            except Exception as error:
-                raise RunFailed(
-                    f"the question writer {self.name} raised {type(error).__name__}; see its cause"
-                ) from error
-            talk.append({"role": "assistant", "content": said})
-            questions += parse(said)
-        return unique(questions)[: self._config.max_questions]
-
-
-class TemplateWriter:
-    """Questions without a model: about each name, and each sentence with a gap where a name stood."""
-
-    name = "templates"
-
-    def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:  # noqa: ARG002 (nothing random)
-        """The questions about each episode."""
-        return [unique(self._about(episode.text)) for episode in episodes]
-
-    @staticmethod
-    def _about(text: str) -> list[str]:
-        found = names(text)
-        asked = [f"What do you know about {name}?" for name in found]
-        for sentence in re.split(r"(?<=[.!?])\s+", text.strip()):
-            for name in names(sentence):
-                gap = sentence.replace(name, "___", 1)
-                asked += [f'What belongs in the gap: "{gap}"', f'Complete the sentence: "{gap}"']
-        return asked
-
-
-def parse(text: str) -> list[str]:
-    """The questions in a writer's answer, one per line; bullets, numbers and what is no question dropped."""
-    lines = (_BULLET.sub("", line).strip().strip('"').strip() for line in text.splitlines())
-    return [line for line in lines if SHORTEST <= len(_WORD.findall(line)) <= LONGEST]
+def words(text: str) -> list[str]:
+    """The words and numbers of a text, in order."""
+    return _WORD.findall(text)
 
 
 def normalise(text: str) -> str:

@@ -29,13 +29,12 @@ from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.questions import (
-    QuestionWriter,
-    TemplateWriter,
     asked_about,
     normalise,
     unique,
 )
 from agent_memory.consolidation.work import CHUNK, Work, load_episodes, load_neighbours
+from agent_memory.consolidation.writers import QuestionWriter, TemplateWriter
 from agent_memory.store import tables
 from agent_memory.types import Episode
 
