@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent_memory import MemoryManager
+from tests import command_line
 from tests.store_places import DIALECTS, Place, fresh
 
 
@@ -15,3 +17,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """An empty place on each database."""
     with fresh(request.param, tmp_path / "memory") as found:
         yield found
+
+
+@pytest.fixture
+def memory(place: Place) -> Iterator[MemoryManager]:
+    """An empty memory of alice on each database."""
+    with place.open(user_id="alice") as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> command_line.Run:
+    """Runs a command on a memory of ada in a temporary directory."""
+    return command_line.on(tmp_path / "memory")

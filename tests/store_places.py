@@ -73,6 +73,11 @@ def fresh(dialect: str, path: Path) -> Iterator[Place]:
         engine.dispose()
 
 
+def texts(memory: MemoryManager, **arguments: Any) -> set[str]:
+    """What the episodes of a memory say."""
+    return {episode.text for episode in memory.list(**arguments)}
+
+
 def small(**sections: Any) -> Config:
     """Settings with the given sections changed."""
     return Config(**sections)
