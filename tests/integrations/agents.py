@@ -1,12 +1,13 @@
-"""A scripted agent with the memory in it, and what the memory then holds: for the tests of the middleware."""
+"""Agents with the memory in them and what it then holds; and our chat model as LangChain's suites want it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from langchain.agents import create_agent
-from langchain_agent_memory import AgentMemoryMiddleware
+from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 
@@ -65,3 +66,20 @@ def told(memory: MemoryManager, user: str = "alice") -> list[tuple[str, str, str
 
 def thread(name: str) -> dict[str, Any]:
     return {"configurable": {"thread_id": name}}
+
+
+class Chat:
+    """What LangChain's suites for chat models ask of ours; they open it on the fixture `memory`."""
+
+    chat_model_class = ChatAgentMemory
+    has_tool_calling = False
+    has_structured_output = False
+    supports_json_mode = False
+
+    @pytest.fixture(autouse=True)
+    def _opened(self, memory: MemoryManager) -> None:
+        self.memory = memory
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"memory": getattr(self, "memory", None), **ALICE, "seed": 1}

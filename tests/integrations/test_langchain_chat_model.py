@@ -27,7 +27,7 @@ from agent_memory import MemoryManager
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
-from tests.integrations.agents import ALICE, weather
+from tests.integrations.agents import ALICE, Chat, weather
 
 
 @pytest.fixture(scope="session")
@@ -44,26 +44,11 @@ def memory(_empty: Path, tmp_path: Path, tiny: LocalModel) -> Iterator[MemoryMan
         yield opened
 
 
-class _Chat:
-    chat_model_class = ChatAgentMemory
-    has_tool_calling = False
-    has_structured_output = False
-    supports_json_mode = False
-
-    @pytest.fixture(autouse=True)
-    def _opened(self, memory: MemoryManager) -> None:
-        self.memory = memory
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"memory": getattr(self, "memory", None), **ALICE, "seed": 1}
-
-
-class TestChatModelUnit(_Chat, ChatModelUnitTests):
+class TestChatModelUnit(Chat, ChatModelUnitTests):
     pass
 
 
-class TestChatModel(_Chat, ChatModelIntegrationTests):
+class TestChatModel(Chat, ChatModelIntegrationTests):
     pass
 
 

@@ -27,7 +27,7 @@ from agent_memory.config import PromptConfig
 from agent_memory.errors import InvalidInput, ModelError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
-from tests.integrations.agents import ALICE, weather
+from tests.integrations.agents import ALICE, Chat, weather
 
 TEMPLATE = (
     "<bos>{% if tools %}{{ tools | tojson }}{% endif %}"
@@ -81,19 +81,9 @@ def memory(tmp_path: Path, caller: Caller) -> Iterator[MemoryManager]:
         yield opened
 
 
-class _Chat:
-    chat_model_class = ChatAgentMemory
+class _Chat(Chat):
     has_tool_calling = True
     has_structured_output = True
-    supports_json_mode = False
-
-    @pytest.fixture(autouse=True)
-    def _opened(self, memory: MemoryManager) -> None:
-        self.memory = memory
-
-    @property
-    def chat_model_params(self) -> dict[str, Any]:
-        return {"memory": getattr(self, "memory", None), **ALICE}
 
 
 class TestToolCallingUnit(_Chat, ChatModelUnitTests):
