@@ -24,7 +24,7 @@ from agent_memory import prompt
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation.writers import OwnWriter
 from agent_memory.models.local import LocalModel
-from agent_memory.types import Episode, Trust
+from agent_memory.types import Episode
 from benchmarks.intervals import wilson
 from benchmarks.record import ROOT, record
 from training.frames import Fact, matches
@@ -151,7 +151,7 @@ class Bench:
         memories = [self.world.memory(rng, 4, episodes=1, per_subject=2.0) for _ in range(self.questions // 4)]
         day = datetime(2026, 1, 1, tzinfo=UTC)
         episodes = [
-            Episode(str(i), m.lines[0][2], "user", None, "user", Trust.TRUSTED, day, day, 1)
+            Episode(str(i), m.lines[0][2], "user", None, "user", "trusted", day, day, 1)
             for i, m in enumerate(memories)
         ]
         written = OwnWriter(self.model, config=StudyConfig()).write(episodes, seed=self.seed)
