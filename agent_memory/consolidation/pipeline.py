@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select, update
 
-from agent_memory.config import ConsolidationConfig
+from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import examine, gate, runs, versions
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.anchors import Amounts, Anchors, anchors
@@ -267,15 +267,21 @@ def _anchors(
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train = config.distill
-    steps = train.epochs * -(-len(everything) // train.batch_items)  # at most: more anchors are never seen
-    wanted = train.text_items + train.unknown_items + train.reading_items
-    share = min(1.0, steps * train.batch_anchors / max(1, wanted))
+    share = _share_seen(len(everything), train)
     amounts = Amounts(
         texts=(math.ceil(share * train.text_items), config.exam.anchor_items),
         unknown=(math.ceil(share * train.unknown_items), config.exam.unknown_items),
         reading=(math.ceil(share * train.reading_items), config.exam.reading_items),
     )
     return anchors(work, everything, episodes, amounts=amounts)
+
+
+def _share_seen(items: int, train: DistillConfig) -> float:
+    """The share of the anchors asked for that a run over so many items can see at most."""
+    rows = items * (1 + train.in_context)
+    steps = train.epochs * math.ceil(rows / train.batch_items)
+    wanted = train.text_items + train.unknown_items + train.reading_items
+    return min(1.0, steps * train.batch_anchors / max(1, wanted))
 
 
 def _examine(
