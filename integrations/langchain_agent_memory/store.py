@@ -129,10 +129,10 @@ class AgentMemoryStore(BaseStore):
                 found: list[tuple[rows.Item, float | None]] = []
                 if isinstance(op, GetOp):
                     found = self._got(connection, owner, op)
-                    results.append(_to_item(found[0][0]) if found else None)
+                    results.append(Item(**_fields(found[0][0])) if found else None)
                 elif isinstance(op, SearchOp):
                     found = self._found(connection, owner, op, vectors.get(op.query or ""))
-                    results.append([_to_search_item(item, score) for item, score in found])
+                    results.append([SearchItem(**_fields(item), score=score) for item, score in found])
                 elif isinstance(op, ListNamespacesOp):
                     results.append(self._listed(connection, owner, op))
                 else:
@@ -317,22 +317,12 @@ def _checked(op: PutOp) -> PutOp:
     return op._replace(key=key, value=None if op.value is None else rows.checked_value(op.value))
 
 
-def _to_item(item: rows.Item) -> Item:
-    return Item(
-        value=dict(item.value),
-        key=item.key,
-        namespace=item.path,
-        created_at=item.created_at,
-        updated_at=item.updated_at,
-    )
-
-
-def _to_search_item(item: rows.Item, score: float | None) -> SearchItem:
-    return SearchItem(
-        value=dict(item.value),
-        key=item.key,
-        namespace=item.path,
-        created_at=item.created_at,
-        updated_at=item.updated_at,
-        score=score,
-    )
+def _fields(item: rows.Item) -> dict[str, Any]:
+    """What LangGraph's `Item` and `SearchItem` both tell of an item."""
+    return {
+        "value": dict(item.value),
+        "key": item.key,
+        "namespace": item.path,
+        "created_at": item.created_at,
+        "updated_at": item.updated_at,
+    }
