@@ -35,6 +35,9 @@ Search = Callable[[str, int], Sequence[SearchResult]]
 #: Characters per token where no model is at hand to count; on the safe side for English (chosen).
 CHARACTERS_PER_TOKEN = 3
 
+#: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
+SPARE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -44,9 +47,6 @@ class Served:
     adapter: Path | None
     slow: frozenset[str]
 
-
-#: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
-SPARE = 4
 
 BASE = Served(None, None, frozenset())
 
