@@ -212,6 +212,14 @@ def test_what_is_no_filter_is_refused(memory: MemoryManager, filters: Any) -> No
         memory.list(filters=filters)
 
 
+def test_an_unknown_operator_is_named_and_so_are_those_that_there_are(memory: MemoryManager) -> None:
+    with pytest.raises(FilterError, match=r"'regex'.* eq, ne, .* icontains, AND, OR, NOT"):
+        memory.list(filters={"a": {"regex": "x"}})
+    with pytest.raises(FilterError) as raised:
+        memory.list(filters={"a": {"like " + "x" * 10_000: "x"}})
+    assert len(str(raised.value)) < 200
+
+
 scalars = st.one_of(
     st.integers(-3, 3),
     st.sampled_from([2.5, True, False, None, "x", "1", "' OR 1=1 --", "%", "*", "\\"]),

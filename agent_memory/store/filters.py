@@ -100,7 +100,8 @@ class _Compiler:
         if self.tests > _MAX_TESTS:
             raise FilterError(f"the filter has more than {_MAX_TESTS} tests")
         if operator not in OPERATORS:
-            raise FilterError(f"unknown operator in a filter; there are {', '.join(OPERATORS)}, AND, OR, NOT")
+            known = ", ".join((*OPERATORS, "AND", "OR", "NOT"))
+            raise FilterError(f"no filter operator {operator!r:.40}; there are {known}")
         if operator == "ne":
             return not_(self._test(name, "eq", value))
         if operator == "nin":
