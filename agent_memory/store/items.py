@@ -31,7 +31,6 @@ from agent_memory.types import Namespace
 Path = tuple[str, ...]
 
 
-
 @dataclass(frozen=True, slots=True)
 class Item:
     """One row. `vectors` is (texts, dimension), float32, rows of length one, or None when not indexed."""
@@ -52,10 +51,15 @@ def checked_value(value: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the value as JSON gives it back; tuples become lists.
 
     Raises:
-        InvalidInput: Something in it is not JSON (a set, NaN, a key that is no text), or is unusable text.
+        InvalidInput: It is no mapping, something in it is not JSON (a set, NaN, a key that is no text), or is
+            unusable text.
     """
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            f'the value of a store item is a mapping such as {{"text": "..."}}, not {type(value).__name__}'
+        )
     try:
-        copy: dict[str, Any] = _plain(dict(value))
+        copy: dict[str, Any] = _plain(value)
     except RecursionError as error:
         raise InvalidInput("the value of a store item is nested too deeply") from error
     return copy

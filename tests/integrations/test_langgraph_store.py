@@ -241,6 +241,13 @@ def test_a_value_that_is_not_json_is_refused_and_nothing_is_written(store, value
     assert store.search(("a",)) == []
 
 
+@pytest.mark.parametrize("value", ["I drink tea.", 5, ["tea"], [("text", "tea")]])
+def test_a_value_that_is_no_mapping_is_refused_with_what_to_pass(store, value):
+    with pytest.raises(InvalidInput, match=r'such as \{"text"'):
+        store.put(("a",), "k", value)
+    assert store.search(("a",)) == []
+
+
 def test_times_tell_when_an_item_was_made_and_last_changed(tmp_path, clock):
     with MemoryManager.open(tmp_path / "m") as memory:
         memory.database.now = clock
