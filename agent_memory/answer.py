@@ -129,7 +129,7 @@ def context(
     if retrieval == "none" or not query.strip():
         return Context("", (), 0)
     count = count or (lambda text: -(-len(text) // CHARACTERS_PER_TOKEN))
-    results = _telling_results(search, query, most, largest=largest)
+    results = telling_results(search, query, most, largest=largest)
     kept: list[Episode] = []
     block, tokens = "", 0
     for result in lean(results, slow) if retrieval == "lean" else results:
@@ -141,8 +141,15 @@ def context(
     return Context(block, tuple(kept), tokens)
 
 
-def _telling_results(search: Search, query: str, most: int, *, largest: int) -> list[SearchResult]:
-    """At most `most` results that tell something, asked for until there are as many or no more."""
+def telling_results(search: Search, query: str, most: int, *, largest: int) -> list[SearchResult]:
+    """At most `most` results that tell something, asked for until there are as many or no more.
+
+    Args:
+        search: finds episodes in the namespace.
+        query: what is asked.
+        most: how many at most.
+        largest: results that a search may be asked for (`SearchConfig.max_k`).
+    """
     wanted = min(SPARE * most, largest)
     while True:
         results = search(query, wanted)

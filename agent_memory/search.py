@@ -94,7 +94,8 @@ def search(
         InvalidInput: the query is empty or no text, or k is out of range.
         FilterError: an unknown operator, column or value.
     """
-    _check(query, k, most=settings.max_k)
+    _check(query)
+    check_k(k, most=settings.max_k)
     vector = _embedded(embedder, query)
     with database.read() as connection:
         owner = connection.execute(select(namespaces.c.id).where(namespaces.c.key == namespace.key)).scalar()
@@ -107,13 +108,21 @@ def search(
         return fusion.results(namespace, k=k, explain=explain)
 
 
-def _check(query: object, k: object, *, most: int) -> None:
+def _check(query: object) -> None:
     if not isinstance(query, str):
         raise InvalidInput(f"a query is text, not {type(query).__name__}")
     if not query.strip():
         raise InvalidInput("the query is empty")
     if len(query) > _MAX_CHARACTERS:
         raise InvalidInput(f"the query has {len(query)} characters; at most {_MAX_CHARACTERS} are allowed")
+
+
+def check_k(k: object, *, most: int) -> None:
+    """Refuses what is no number of results.
+
+    Raises:
+        InvalidInput: it is no whole number, or out of range.
+    """
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= most:
         raise InvalidInput(f"k must be a whole number from 1 to {most} (SearchConfig.max_k)")
 

@@ -1,12 +1,13 @@
 """The memory's search as a LangChain retriever: a document per episode, best first.
 
-`k`, `filters`, `as_of`, `user_id` and `agent_id` can be given per call: `retriever.invoke(query, k=3)`. Knows
-nothing of prompts; for a context block use `MemoryManager.context` or the middleware.
+`k`, `filters`, `as_of`, `user_id` and `agent_id` can be given per call: `retriever.invoke(query, k=3)`. What
+only repeats the query is left out, and of equal texts the newest stays, as in a context block. Knows nothing
+of prompts; for a context block use `MemoryManager.context` or the middleware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -14,6 +15,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field
 
+from agent_memory import answer
 from agent_memory.types import SearchResult
 
 
@@ -38,8 +40,18 @@ class AgentMemoryRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002 (theirs)
         **kwargs: Any,
     ) -> list[Document]:
-        given = {"k": self.k, "filters": self.filters, "user_id": self.user_id, "agent_id": self.agent_id}
-        return [to_document(result) for result in self.memory.search(query, **{**given, **kwargs})]
+        from agent_memory.search import check_k
+
+        fixed = {"filters": self.filters, "user_id": self.user_id, "agent_id": self.agent_id}
+        k, settings = kwargs.pop("k", self.k), {**fixed, **kwargs}
+        largest = self.memory.config.search.max_k
+        check_k(k, most=largest)
+
+        def search(text: str, most: int) -> Sequence[SearchResult]:
+            found: Sequence[SearchResult] = self.memory.search(text, k=most, **settings)
+            return found
+
+        return [to_document(one) for one in answer.telling_results(search, query, k, largest=largest)]
 
 
 def to_document(result: SearchResult) -> Document:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from langchain_agent_memory import AgentMemoryRetriever
 
-from agent_memory.errors import FilterError, ScopeError
+from agent_memory.errors import FilterError, InvalidInput, ScopeError
 from tests.integrations.agents import ALICE
 
 
@@ -51,3 +51,17 @@ def test_a_wrong_filter_and_a_missing_scope_are_refused(memory, retriever):
         retriever.invoke("cat", filters={"source": {"like": "%"}})
     with pytest.raises(ScopeError):
         AgentMemoryRetriever(memory=memory).invoke("cat")
+
+
+def test_a_number_that_cannot_be_used_is_refused(retriever):
+    for k in (0, -1, 2.5, True, "3", None, 10_000):
+        with pytest.raises(InvalidInput, match="k must be"):
+            retriever.invoke("cat", k=k)
+
+
+def test_what_answers_is_found_however_often_the_question_was_recorded(memory, retriever):
+    for session in range(60):
+        memory.add("What is my cat called?", session_id=f"s{session}", **ALICE)
+        memory.add("Cats are clever.", session_id=f"s{session}", **ALICE)
+    found = [document.page_content for document in retriever.invoke("What is my  cat called?", k=3)]
+    assert sorted(found) == ["Cats are clever.", "My cat is called Zorro.", "The cat food is in the cellar."]
