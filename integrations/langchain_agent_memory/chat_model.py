@@ -25,7 +25,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from agent_memory import answer
 from agent_memory.errors import InvalidInput, ModelError
@@ -41,10 +41,17 @@ if TYPE_CHECKING:
 _DONE = object()
 #: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
 _SEAM_TOKENS = 8
+#: LangChain's standard parameters that only a remote service has a use for; taken, and without effect.
+_OF_A_SERVICE = frozenset({"api_key", "max_retries", "timeout"})
 
 
 class ChatAgentMemory(BaseChatModel):
-    """A memory's base model, wearing a version of it."""
+    """A memory's base model, wearing a version of it.
+
+    `api_key`, `max_retries` and `timeout`, which LangChain gives to every model, have no effect here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""
@@ -65,6 +72,15 @@ class ChatAgentMemory(BaseChatModel):
     """Texts that end an answer, and are left out of it."""
     seed: int = 0
     """Of sampling: the same seed and messages give the same answer."""
+    streaming: bool | None = None
+    """LangChain's switch: True makes every call a stream, False none; unset, the caller decides."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_a_service(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):  # a model that is made already
+            return given
+        return {name: value for name, value in given.items() if name not in _OF_A_SERVICE}
 
     @property
     def _llm_type(self) -> str:

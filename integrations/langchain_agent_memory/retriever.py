@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from agent_memory import answer
 from agent_memory.types import SearchResult
@@ -21,6 +21,8 @@ from agent_memory.types import SearchResult
 
 class AgentMemoryRetriever(BaseRetriever):
     """Retrieves episodes as documents; score and origin are in their metadata."""
+
+    model_config = ConfigDict(extra="forbid")
 
     memory: Any = Field(exclude=True, repr=False)
     """An open `MemoryManager`."""

@@ -21,7 +21,7 @@ from langchain_agent_memory.turns import to_turns
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from agent_memory import MemoryManager
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
@@ -68,6 +68,8 @@ def test_a_stream_says_what_a_whole_answer_says(memory, temperature):
     assert len(pieces) > 3
     assert pieces[-1].usage_metadata == whole.usage_metadata
     assert whole.usage_metadata["output_tokens"] <= 24
+    assert chat(memory, temperature=temperature, streaming=True).invoke("Hello.").text.strip() == whole.text
+    assert len(list(chat(memory, streaming=False).stream("Hello."))) == 1
 
 
 def test_a_whole_answer_is_the_one_that_the_memorys_model_gives(memory, tiny):
@@ -95,6 +97,11 @@ def test_a_prompt_that_fills_the_window_is_refused(memory):
 def test_a_picture_is_refused_and_not_dropped(memory):
     with pytest.raises(InvalidInput, match="image"):
         chat(memory).invoke([HumanMessage([{"type": "image", "url": "https://example.org/a.png"}])])
+
+
+def test_a_misspelt_setting_is_refused_by_name(memory):
+    with pytest.raises(ValidationError, match="temprature"):
+        chat(memory, temprature=1)
 
 
 def test_an_abandoned_stream_gives_the_model_back(memory, tiny):

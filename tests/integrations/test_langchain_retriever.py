@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from langchain_agent_memory import AgentMemoryRetriever
+from pydantic import ValidationError
 
 from agent_memory.errors import FilterError, InvalidInput, ScopeError
 from tests.integrations.agents import ALICE
@@ -57,6 +58,11 @@ def test_a_number_that_cannot_be_used_is_refused(retriever):
     for k in (0, -1, 2.5, True, "3", None, 10_000):
         with pytest.raises(InvalidInput, match="k must be"):
             retriever.invoke("cat", k=k)
+
+
+def test_a_misspelt_argument_is_refused_by_name(memory):
+    with pytest.raises(ValidationError, match="user\n"):
+        AgentMemoryRetriever(memory=memory, user="alice")
 
 
 def test_what_answers_is_found_however_often_the_question_was_recorded(memory, retriever):
