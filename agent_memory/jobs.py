@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
@@ -87,11 +88,10 @@ def claim(database: Database, *, holder: str, now: datetime, lease: timedelta = 
         if found is None:
             return None
         taken = {"token": found.token + 1, "attempts": found.attempts + 1}
-        connection.execute(
-            update(tables.jobs)
-            .where(j.pk == found.pk)
-            .values(state="running", holder=holder, lease_until=now + lease, heartbeat_at=now, **taken)
-        )
+        _set(
+            connection, found.pk, state="running", holder=holder, lease_until=now + lease, heartbeat_at=now,
+            **taken,
+        )  # fmt: skip
     namespace = Namespace(found.user_id, found.agent_id)
     return Job(found.pk, found.namespace_id, namespace, due_at=found.due_at, **taken)
 
@@ -120,11 +120,7 @@ def heartbeat(database: Database, job: Job, *, now: datetime, lease: timedelta =
         LeaseLost: another worker has taken the job.
     """
     with fenced(database, job) as connection:
-        connection.execute(
-            update(tables.jobs)
-            .where(tables.jobs.c.pk == job.pk)
-            .values(lease_until=now + lease, heartbeat_at=now)
-        )
+        _set(connection, job.pk, lease_until=now + lease, heartbeat_at=now)
 
 
 def finish(database: Database, job: Job, *, now: datetime, error: str | None = None) -> None:
@@ -140,11 +136,7 @@ def finish(database: Database, job: Job, *, now: datetime, error: str | None = N
 def close(connection: Connection, job: Job, *, now: datetime, error: str | None = None) -> None:
     """Ends a job within a transaction of `fenced`, so that its result and its end are one."""
     state = "done" if error is None else "failed"
-    connection.execute(
-        update(tables.jobs)
-        .where(tables.jobs.c.pk == job.pk)
-        .values(state=state, finished_at=now, lease_until=None, error=error)
-    )
+    _set(connection, job.pk, state=state, finished_at=now, lease_until=None, error=error)
 
 
 def release(database: Database, job: Job, *, due_at: datetime | None = None) -> None:
@@ -154,8 +146,8 @@ def release(database: Database, job: Job, *, due_at: datetime | None = None) -> 
         LeaseLost: another worker has taken the job.
     """
     with fenced(database, job) as connection:
-        connection.execute(
-            update(tables.jobs)
-            .where(tables.jobs.c.pk == job.pk)
-            .values(state="due", holder=None, lease_until=None, due_at=due_at or job.due_at)
-        )
+        _set(connection, job.pk, state="due", holder=None, lease_until=None, due_at=due_at or job.due_at)
+
+
+def _set(connection: Connection, pk: int, **values: Any) -> None:
+    connection.execute(update(tables.jobs).where(tables.jobs.c.pk == pk).values(**values))
