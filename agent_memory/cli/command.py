@@ -142,10 +142,11 @@ def mapping(text: str | None, *, option: str) -> dict[str, Any] | None:
         return None
     import json
 
+    wrong = InvalidInput(f'{option} takes a JSON object, such as \'{{"role": "user"}}\'')
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f'{option} takes a JSON object, such as \'{{"role": "user"}}\'') from error
+        raise wrong from error
     if not isinstance(value, dict):
-        raise InvalidInput(f'{option} takes a JSON object, such as \'{{"role": "user"}}\'')
+        raise wrong
     return value
