@@ -13,6 +13,7 @@ What it does not know: texts, scores of words, who may see what.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -215,7 +216,9 @@ class VectorIndex:
             if self._closed:
                 return
             due = time.monotonic() + after
-            self._due[namespace_id] = min(due, self._due.get(namespace_id, due))
+            if due >= self._due.get(namespace_id, math.inf):
+                return  # it is looked at before that; waking the thread for it would cost each add a tenth
+            self._due[namespace_id] = due
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="agent-memory-index", daemon=True)
                 self._thread.start()
