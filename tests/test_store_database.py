@@ -320,6 +320,18 @@ def test_an_operation_that_fails_at_any_statement_leaves_everything_as_it_was(
         assert memory.status()["erasures_pending"] == 0
 
 
+def test_writes_one_after_the_other_share_a_connection_and_what_it_has_read(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    with database.read(), database.read():
+        pass  # now there are two
+    used = set()
+    for _ in range(4):
+        with database.write() as connection:
+            used.add(id(connection.connection.driver_connection))
+    assert len(used) == 1
+    database.close()
+
+
 def test_a_closed_database_refuses(place: Place) -> None:
     database = place.database()
     database.close()

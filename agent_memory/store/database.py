@@ -249,6 +249,7 @@ def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Eng
         poolclass=QueuePool,
         pool_size=8,
         max_overflow=-1,
+        pool_use_lifo=True,  # two that take turns would each forget what they have read at the other's write
         hide_parameters=True,
         json_serializer=dump_json,
     )
