@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
+#: Most other episodes in view of a reading item (chosen).
+CROWD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def _unknown(
 def _reading(
     work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
 ) -> list[Item]:
-    """Questions with their episode in view, both about other names; every other one with a second episode."""
+    """Questions with their episode in view, both about other names, alone or among others."""
     rng = random.Random(f"{work.seed}:reading")
     crowd = list(episodes.values())
     prompts: dict[str, tuple[int, ...]] = {}
@@ -181,7 +183,7 @@ def _reading(
             continue
         view = [
             dataclasses.replace(own, text=renamed[1]),
-            *(rng.sample(crowd, 1) if rng.random() < 0.5 else []),
+            *rng.sample(crowd, min(len(crowd), rng.randrange(CROWD + 1))),
         ]
         ids = work.asker.prompt(renamed[0], view)
         if work.asker.fits(ids):

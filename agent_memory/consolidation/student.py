@@ -121,9 +121,7 @@ class Student:
         sums, tokens = [0.0, 0.0], 0
         for batch in self._model.batches(spans, forward_tokens=self.forward_tokens):
             indices, log_probs = self._targets(batch, rows, items=len(step.items))
-            scale = torch.tensor(
-                [weights[m >= len(step.items)] for m in batch.members for _ in rows[m]], device=indices.device
-            )
+            scale = torch.tensor([weights[m] for m in batch.members for _ in rows[m]], device=indices.device)
             with _autocast(self._model.device):
                 hidden = self._model.hidden(batch)
             total, found = chunked(
@@ -140,19 +138,25 @@ class Student:
             close = found.best - log_probs[:, 0] >= math.log(self._config.learnt)
             parts = (torch.split(tensor, sizes) for tensor in (found.loss, close))
             for member, loss, near in zip(batch.members, *parts, strict=True):
-                sums[member >= len(step.items)] += float(loss.sum())
+                sums[member >= len(step.items)] += float(loss.sum()) * weights[member]
                 learnt[member] = bool(near.all())
-        shares = [sums[0] * weights[0], sums[1] * weights[1] / (self._config.anchor_weight or 1.0)]
-        return Outcome(tokens, shares[0], shares[1], tuple(learnt[: len(step.items)]))
+        anchor_loss = sums[1] / (self._config.anchor_weight or 1.0)
+        return Outcome(tokens, sums[0], anchor_loss, tuple(learnt[: len(step.items)]))
 
     def _spans(self, step: Step) -> list[Span]:
         return [self._items.spans[i] for i in step.items] + [self._anchors.spans[a] for a in step.anchors]
 
-    def _weights(self, rows: Sequence[range], *, items: int) -> tuple[float, float]:
-        """What one answer token and one anchor token weigh, so that the loss is a sum of two means."""
-        answer = sum(map(len, rows[:items]))
-        anchor = sum(map(len, rows[items:]))
-        return 1.0 / max(answer, 1), self._config.anchor_weight / max(anchor, 1)
+    def _weights(self, rows: Sequence[range], *, items: int) -> list[float]:
+        """What a token of each sequence weighs: the loss is the mean of answer tokens plus that of anchors.
+
+        Each anchor counts the same whatever its length, since the long ones are unrelated texts and the
+        short ones keep reading and abstention.
+        """
+        answer_tokens = max(1, sum(map(len, rows[:items])))
+        anchors = len(rows) - items
+        return [1.0 / answer_tokens] * items + [
+            self._config.anchor_weight / (anchors * max(1, len(row))) for row in rows[items:]
+        ]
 
     def _targets(
         self, batch: Batch, rows: Sequence[range], *, items: int
