@@ -26,7 +26,7 @@ from agent_memory.errors import (
     StoreReadOnly,
 )
 from agent_memory.store import database as database_module
-from agent_memory.store.database import FILE, open_database
+from agent_memory.store.database import FILE, Database, open_database
 from agent_memory.store.failures import _SQLITE_ERRORS, translated
 from agent_memory.store.tables import counters
 from tests.store_places import Place, hashed, in_child
@@ -264,22 +264,37 @@ def test_a_memory_opened_before_a_fork_works_on_both_sides(place: Place) -> None
 # ---------------------------------------------------------------------- failing at any statement
 
 
-def failing_at(database: Any, n: int) -> Callable[[], int]:
-    """Makes the n-th statement from now on raise; returns a function that ends it and tells how many ran."""
-    ran = 0
+def failing_at(database: Database, n: int) -> Callable[[], int]:
+    """Makes the n-th statement from now on fail; returns a function that ends it and tells how many ran.
 
-    def count(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+    SQLite itself stops it in the middle, or the next one if the n-th is too short for that.
+    """
+    ran, failed = 0, False
+    watched: list[sqlite3.Connection] = []
+
+    def count(_: str) -> None:
         nonlocal ran
         ran += 1
-        if ran == n:
-            raise sqlite3.OperationalError("disk I/O error (simulated)")
 
-    event.listen(database.engine, "before_cursor_execute", count)
+    def stop_now() -> bool:
+        nonlocal failed
+        now = ran >= n and not failed
+        failed = failed or now
+        return now
+
+    def watch(connection: sqlite3.Connection, *_: Any) -> None:
+        connection.set_trace_callback(count)
+        connection.set_progress_handler(stop_now, 1)
+        watched.append(connection)
 
     def stop() -> int:
-        event.remove(database.engine, "before_cursor_execute", count)
+        event.remove(database.engine, "checkout", watch)
+        for connection in watched:
+            connection.set_trace_callback(None)
+            connection.set_progress_handler(None, 1)
         return ran
 
+    event.listen(database.engine, "checkout", watch)
     return stop
 
 
@@ -318,6 +333,25 @@ def test_an_operation_that_fails_at_any_statement_leaves_everything_as_it_was(
         assert memory.verify() == []
         memory.add("the last")
         assert memory.status()["erasures_pending"] == 0
+
+
+# ---------------------------------------------------------------------- what an add asks of the database
+
+
+def test_an_add_takes_ten_statements_and_one_for_each_word(tmp_path: Path) -> None:
+    with MemoryManager.open(tmp_path / "memory", user_id="alice", embeddings=hashed) as memory:
+        memory.add("the first", session_id="s")
+        ran: list[str] = []
+
+        def note(statement: str) -> None:
+            if threading.current_thread() is threading.main_thread():  # the index has a thread of its own
+                ran.append(statement)
+
+        event.listen(memory.database.engine, "checkout", lambda raw, *_: raw.set_trace_callback(note))
+        memory.add("Lisbon harbour ferries", session_id="s")
+    words = [statement for statement in ran if statement.startswith("INSERT INTO postings")]
+    assert len(words) == 3 + 3  # day, month and year are words, too
+    assert len(ran) - len(words) <= 10
 
 
 def test_writes_one_after_the_other_share_a_connection_and_what_it_has_read(tmp_path: Path) -> None:

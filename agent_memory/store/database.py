@@ -77,6 +77,7 @@ class Database:
         )
         self._reading = engine.execution_options(**snapshot)
         self._writing = engine.execution_options(agent_memory_write=True)
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
         self._turn = threading.Lock()
         self._pid = os.getpid()
         self._closed = False
@@ -101,7 +102,12 @@ class Database:
         self._check()
         if self.read_only:
             raise StoreReadOnly(f"{self.path} is open read-only: its directory or database refuses writes")
-        with self._turn, translated(), _in_turn(self.path), self._writing.begin() as connection:
+        with (
+            self._turn,
+            translated(self._driver_error),
+            _in_turn(self.path),
+            self._writing.begin() as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -113,7 +119,7 @@ class Database:
             StoreError: what the database reports.
         """
         self._check()
-        with translated(), self._reading.begin() as connection:
+        with translated(self._driver_error), self._reading.begin() as connection:
             yield connection
 
     def truncate_log(self, *, patience_seconds: float = 0.2) -> bool:
@@ -264,7 +270,9 @@ def _lower(value: Any) -> Any:
 
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("agent_memory_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _postgresql_engine(url: str) -> Engine:

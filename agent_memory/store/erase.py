@@ -38,6 +38,7 @@ from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store.checks import check_ids, check_text
 from agent_memory.store.database import Database
 from agent_memory.store.filters import Filter, condition
+from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import (
     episode_history,
     episodes,
@@ -117,15 +118,19 @@ def forget(
     )
 
 
-_LOOK = select(  # built once: every write runs it
-    exists().where(episodes.c.expires_at <= bindparam("now")), exists().where(erasures.c.erased_at.is_(None))
+_LOOK = Prepared(
+    select(
+        exists().where(episodes.c.expires_at <= bindparam("now")),
+        exists().where(erasures.c.erased_at.is_(None)),
+    ),
+    "now",
 )
 
 
 def expire(connection: Connection, parts: Iterable[Part], *, now: datetime) -> bool:
     """Erases what has expired, in any namespace; returns whether erasures are pending (those included)."""
-    looked = connection.execute(_LOOK, {"now": now}).one()
-    if looked[0]:
+    ((expired, pending),) = _LOOK.rows(connection, now)
+    if expired:
         query = select(episodes.c.namespace_id, episodes.c.pk, episodes.c.id).where(
             episodes.c.expires_at <= now
         )
@@ -133,7 +138,7 @@ def expire(connection: Connection, parts: Iterable[Part], *, now: datetime) -> b
         for namespace_id in sorted({row.namespace_id for row in found}):
             chosen = [(row.pk, row.id) for row in found if row.namespace_id == namespace_id]
             _erase(connection, parts, namespace_id=namespace_id, chosen=chosen, now=now, reason="expired")
-    return any(looked)
+    return bool(expired or pending)
 
 
 def finish(database: Database, parts: Iterable[Part], *, patience_seconds: float = 0.2) -> bool:

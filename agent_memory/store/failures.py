@@ -33,8 +33,11 @@ _POSTGRESQL_ERRORS: dict[str, tuple[type[StoreError], str]] = {
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(driver: type[Exception] = sqlite3.Error) -> Iterator[None]:
     """Turns the driver's errors into ours, with the cause kept.
+
+    Args:
+        driver: the class of all its errors, for those that did not pass through SQLAlchemy.
 
     Raises:
         StoreError: or one of its children, by what the driver reported.
@@ -44,7 +47,7 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         kind, message = _meaning(error.orig)
         raise kind(message) from error
-    except sqlite3.Error as error:
+    except driver as error:
         kind, message = _meaning(error)
         raise kind(message) from error
     except SQLAlchemyError as error:

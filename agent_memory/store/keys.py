@@ -32,15 +32,25 @@ class _KeyList(TypeDecorator[Any]):
 
     impl = Text
     cache_ok = True
+    python: type[int] | type[str] = int
+    item: type[TypeEngine[Any]] = Integer
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Text on SQLite, an array on PostgreSQL."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Integer))
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(self.item))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """The list, as the database takes it."""
-        keys = [int(key) for key in value]
+        keys = [self.python(key) for key in value]
         return json.dumps(keys) if dialect.name == "sqlite" else keys
+
+
+class _TextList(_KeyList):
+    """A list of texts as one parameter."""
+
+    cache_ok = True
+    python = str
+    item = Text
 
 
 class _Among(FunctionElement[Any]):
@@ -68,6 +78,35 @@ def among(table: Any, key: Any) -> ColumnElement[bool]:
     """The condition that a row belongs to the parameter `owner` and its key is one of the parameter `pks`."""
     parameters = (bindparam("owner", type_=Integer), bindparam("pks", type_=_KeyList()))
     condition: Any = _Among(table.c.namespace_id, key, *parameters)
+    return condition  # type: ignore[no-any-return]  # SQLAlchemy types a function as no condition
+
+
+class _OneOf(FunctionElement[Any]):
+    """Whether a text is one of a list."""
+
+    type = NullType()  # see `_Among`
+    inherit_cache = True
+    name = "one_of"
+
+
+@compiles(_OneOf, "sqlite")
+def _one_of_on_sqlite(element: _OneOf, compiler: Any, **options: Any) -> str:
+    column, texts = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({texts}))"  # noqa: S608  # a parameter
+
+
+@compiles(_OneOf, "postgresql")
+def _one_of_on_postgresql(element: _OneOf, compiler: Any, **options: Any) -> str:
+    column, texts = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} = ANY({texts})"
+
+
+def one_of(column: Any, parameter: str) -> ColumnElement[bool]:
+    """The condition that a column of text is one of the parameter's, a list.
+
+    Not as a pair with the owner, as `among` has it: for text, SQLite then walks all rows of the owner.
+    """
+    condition: Any = _OneOf(column, bindparam(parameter, type_=_TextList()))
     return condition  # type: ignore[no-any-return]  # SQLAlchemy types a function as no condition
 
 

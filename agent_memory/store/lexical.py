@@ -33,8 +33,8 @@ import snowballstemmer
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent_memory.config import SearchConfig
-from agent_memory.store.bulk import insert_rows
 from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
+from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import episodes, lexical_lengths, lexical_statistics, postings
 
 #: Longest term in characters; longer runs are no words, and PostgreSQL's index rows are limited.
@@ -108,10 +108,8 @@ def add(
         length = counted.total()
         lengths.append((namespace_id, pk, length, " ".join(counted)))
         found += [(namespace_id, term, pk, frequency, length) for term, frequency in counted.items()]
-    insert_rows(connection, lexical_lengths, ("namespace_id", "episode_pk", "length", "terms"), lengths)
-    insert_rows(
-        connection, postings, ("namespace_id", "term", "episode_pk", "frequency", "length"), found
-    )
+    _INSERT_LENGTHS.change(connection, lengths)
+    _INSERT_POSTINGS.change(connection, found)
     _count(connection, namespace_id, episodes=len(rows), terms=sum(row[2] for row in lengths))
 
 
@@ -153,8 +151,7 @@ def _times(connection: Connection, pks: Sequence[int]) -> dict[int, datetime]:
 
 def _count(connection: Connection, namespace_id: int, *, episodes: int, terms: int) -> None:
     """Adds to the statistics; writers are alone, so nothing comes between the two statements."""
-    change = {"owner": namespace_id, "more_episodes": episodes, "more_terms": terms}
-    if not connection.execute(_COUNT, change).rowcount:
+    if not _COUNT.change(connection, [(episodes, terms, namespace_id)]):
         first = {"namespace_id": namespace_id, "episodes": episodes, "terms": terms}
         connection.execute(insert(lexical_statistics), first)
 
@@ -163,14 +160,17 @@ def _count(connection: Connection, namespace_id: int, *, episodes: int, terms: i
 _TIMES = select(episodes.c.pk, episodes.c.occurred_at).where(
     episodes.c.pk.in_(bindparam("pks", expanding=True))
 )
-_COUNT = (
+_INSERT_LENGTHS = Prepared(insert(lexical_lengths), "namespace_id", "episode_pk", "length", "terms")
+_INSERT_POSTINGS = Prepared(insert(postings), "namespace_id", "term", "episode_pk", "frequency", "length")
+_COUNT = Prepared(
     update(lexical_statistics)
     .where(lexical_statistics.c.namespace_id == bindparam("owner"))
     .values(
         episodes=lexical_statistics.c.episodes + bindparam("more_episodes"),
         terms=lexical_statistics.c.terms + bindparam("more_terms"),
-    )
-)
+    ),
+    "more_episodes", "more_terms", "owner",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------------- reading

@@ -15,7 +15,6 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Connection,
     Row,
@@ -30,7 +29,8 @@ from sqlalchemy import (
 
 from agent_memory.store import lexical, vectors
 from agent_memory.store.checks import Draft
-from agent_memory.store.erase import pieces
+from agent_memory.store.keys import among, one_of
+from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import counters, episode_history, episodes
 from agent_memory.types import Episode, Namespace, Trust
 
@@ -49,26 +49,34 @@ def new_id(now: datetime) -> str:
     return str(UUID(int=value & ~(0xF << 76 | 0x3 << 62) | 0x7 << 76 | 0x2 << 62))
 
 
-# Statements that every add runs are built once: to build one takes longer than to run it.
-_ALIVE = and_(
-    episodes.c.namespace_id == bindparam("owner"),
+# Statements are built once: to build one takes longer than to run it.
+_OWN = episodes.c.namespace_id == bindparam("owner")
+_REPEATING_KEY = Prepared(
+    select(episodes.c.pk).where(_OWN, one_of(episodes.c.idempotency_key, "keys")), "owner", "keys"
+)
+_REPEATING_CONTENT = Prepared(
+    select(episodes.c.pk).where(_OWN, one_of(episodes.c.content_hash, "hashes")), "owner", "hashes"
+)
+_LIVE = select(episodes).where(
+    among(episodes, episodes.c.pk),
     or_(episodes.c.expires_at.is_(None), episodes.c.expires_at > bindparam("now")),
 )
-_WANTED: BindParameter[Any] = bindparam("wanted", expanding=True)
-_BY_KEY = select(episodes).where(_ALIVE, episodes.c.idempotency_key.in_(_WANTED))
-_BY_CONTENT = select(episodes).where(_ALIVE, episodes.c.content_hash.in_(_WANTED))
-_GROW = (
+_GROW = Prepared(
     update(counters)
-    .where(counters.c.name == "episodes")
+    .where(counters.c.name == bindparam("counter"))
     .values(value=counters.c.value + bindparam("by"))
-    .returning(counters.c.value)
-)
-_LAST_POSITIONS = (
-    select(episodes.c.session_id, func.max(episodes.c.position))
-    .where(episodes.c.namespace_id == bindparam("owner"), episodes.c.session_id.in_(_WANTED))
-    .group_by(episodes.c.session_id)
-)
-_INSERT = insert(episodes)
+    .returning(counters.c.value),
+    "by", "counter",
+)  # fmt: skip
+_LAST_POSITION = Prepared(
+    select(func.max(episodes.c.position)).where(_OWN, episodes.c.session_id == bindparam("session")),
+    "owner", "session",
+)  # fmt: skip
+_INSERT = Prepared(
+    insert(episodes),
+    "pk", "id", "namespace_id", "text", "role", "session_id", "position", "source", "trust", "occurred_at",
+    "created_at", "expires_at", "revision", "metadata", "content_hash", "idempotency_key",
+)  # fmt: skip
 
 
 class Known:
@@ -87,11 +95,18 @@ class Known:
         self._keys: dict[str, Any] = {}
         self._contents: dict[str, list[tuple[datetime, Any]]] = {}
         keys = [one.idempotency_key for one in drafts if one.idempotency_key is not None]
-        for chunk in pieces(keys):
-            for row in connection.execute(_BY_KEY, {"owner": namespace_id, "now": now, "wanted": chunk}):
+        hashes = [one.content_hash for one in drafts] if window else []
+        found = _REPEATING_KEY.rows(connection, namespace_id, keys) if keys else []
+        found += _REPEATING_CONTENT.rows(connection, namespace_id, hashes) if hashes else []
+        if found:
+            self._load(connection, namespace_id, [pk for (pk,) in found], now=now)
+
+    def _load(self, connection: Connection, namespace_id: int, pks: list[int], *, now: datetime) -> None:
+        """Takes up the live ones among these episodes."""
+        for row in connection.execute(_LIVE, {"owner": namespace_id, "pks": pks, "now": now}):
+            if row.idempotency_key is not None:
                 self._keys[row.idempotency_key] = row
-        for chunk in pieces([one.content_hash for one in drafts] if window else []):
-            for row in connection.execute(_BY_CONTENT, {"owner": namespace_id, "now": now, "wanted": chunk}):
+            if self._window:
                 self._contents.setdefault(row.content_hash, []).append((row.occurred_at, row))
 
     def recall(self, one: Draft) -> Any:
@@ -117,15 +132,13 @@ def insert_all(
     fresh: Sequence[tuple[Draft, Episode, NDArray[np.float32] | None]],
 ) -> None:
     """Episodes, postings, vectors and outbox rows, by a few statements for all of them."""
-    last = connection.execute(_GROW, {"by": len(fresh)}).scalar_one()
+    ((last,),) = _GROW.rows(connection, len(fresh), "episodes")
     pks = range(last - len(fresh) + 1, last + 1)
     positions = _positions(connection, namespace_id, [one.session_id for one, _, _ in fresh])
-    connection.execute(_INSERT, [
-        {"pk": pk, "id": episode.id, "namespace_id": namespace_id, "text": one.text, "role": one.role,
-         "session_id": one.session_id, "position": position, "source": one.source, "trust": one.trust,
-         "occurred_at": one.occurred_at, "created_at": episode.created_at, "expires_at": one.expires_at,
-         "revision": 1, "metadata": one.metadata, "content_hash": one.content_hash,
-         "idempotency_key": one.idempotency_key}
+    _INSERT.change(connection, [
+        (pk, episode.id, namespace_id, one.text, one.role, one.session_id, position, one.source, one.trust,
+         one.occurred_at, episode.created_at, one.expires_at, episode.revision, one.metadata,
+         one.content_hash, one.idempotency_key)
         for pk, position, (one, episode, _) in zip(pks, positions, fresh, strict=True)
     ])  # fmt: skip
     lexical.add(
@@ -141,16 +154,16 @@ def insert_all(
 def _positions(connection: Connection, namespace_id: int, sessions: Sequence[str | None]) -> list[int | None]:
     """The place of each new episode in its session."""
     following: dict[str, int] = {}
-    for chunk in pieces(sorted({session for session in sessions if session is not None})):
-        rows = connection.execute(_LAST_POSITIONS, {"owner": namespace_id, "wanted": chunk})
-        following |= {row[0]: row[1] + 1 for row in rows}
+    for named in {session for session in sessions if session is not None}:
+        ((last,),) = _LAST_POSITION.rows(connection, namespace_id, named)
+        following[named] = 0 if last is None else last + 1
     positions: list[int | None] = []
     for session in sessions:
         if session is None:
             positions.append(None)
             continue
-        positions.append(following.get(session, 0))
-        following[session] = following.get(session, 0) + 1
+        positions.append(following[session])
+        following[session] += 1
     return positions
 
 

@@ -16,6 +16,7 @@ scores of words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,9 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from agent_memory.errors import EmbeddingError, StoreError
 from agent_memory.store import forks, generations
-from agent_memory.store.bulk import insert_rows
 from agent_memory.store.database import Database
 from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
+from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import episodes, index_outbox, vectors
 
 Vector = NDArray[np.float32]  # (D,)
@@ -74,7 +75,7 @@ def add(
         known.update(connection.execute(_KNOWN, {"owner": namespace_id, "pks": chunk}).scalars())
     new = [(namespace_id, pk, revision, *_packed(vector).values())
            for pk, revision, vector in rows if pk not in known]  # fmt: skip
-    insert_rows(connection, vectors, ("namespace_id", "episode_pk", "revision", "dimension", "vector"), new)
+    _INSERT.change(connection, new)
     if known:
         _replace(connection, namespace_id, [{"episode_pk": pk, "revision": revision, **_packed(vector)}
                                             for pk, revision, vector in rows if pk in known])  # fmt: skip
@@ -84,6 +85,7 @@ def add(
         connection.execute(insert(index_outbox), waiting)
 
 
+_INSERT = Prepared(insert(vectors), "namespace_id", "episode_pk", "revision", "dimension", "vector")
 _KNOWN = select(vectors.c.episode_pk).where(  # built once: to build a statement takes longer than to run it
     vectors.c.namespace_id == bindparam("owner"), vectors.c.episode_pk.in_(bindparam("pks", expanding=True))
 )
@@ -139,9 +141,10 @@ def normalised(vector: Any) -> Vector:
         EmbeddingError: it is not a finite row of numbers.
     """
     row = np.asarray(vector, dtype=np.float32)
-    if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
+    wide = row.astype(np.float64)
+    length = math.sqrt(wide @ wide) if row.ndim == 1 and len(row) else math.nan
+    if not math.isfinite(length):  # as it is where one of the numbers is not
         raise EmbeddingError(f"a vector must be a row of finite numbers, not an array of shape {row.shape}")
-    length = float(np.linalg.norm(row.astype(np.float64)))
     return row if length == 0 else (row / length).astype(np.float32)
 
 
