@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -104,6 +105,17 @@ def test_comparing_all_is_what_numpy_says(database: Database) -> None:
         assert similar.top(1).tolist() == [3]
         assert similar.top(3, only=np.array([5, 9])).tolist() in ([5, 9], [9, 5])
         assert np.isnan(similar.of(np.array([100])))
+
+
+def test_comparing_thousands_never_has_python_search_its_objects_for_cycles(database: Database) -> None:
+    with database.write() as connection:
+        vectors.add(connection, ALICE, [(pk, 1, NUMBERS[pk % 200]) for pk in range(3000)])
+    with database.read() as connection:
+        vectors.compare(connection, ALICE, UNIT[3])
+        gc.collect()
+        before = sum(generation["collections"] for generation in gc.get_stats())
+        assert len(vectors.compare(connection, ALICE, UNIT[3])[0]) == 3000
+        assert sum(generation["collections"] for generation in gc.get_stats()) == before
 
 
 @pytest.mark.parametrize("wrong", [[np.nan, 1.0], [np.inf, 1.0], [], [[1.0]], "text"])

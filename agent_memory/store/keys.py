@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,20 @@ def fetched(connection: Connection, statement: Any, **parameters: Any) -> list[A
     rows = list(result.cursor.fetchall())
     result.close()
     return rows
+
+
+def columns(connection: Connection, statement: Any, **parameters: Any) -> list[list[Any]]:
+    """The same by column, for rows without number: each is let go at once.
+
+    Thousands of rows that live together have Python search all objects of the process for cycles: at 5,000
+    vectors, one search in twenty took 60 ms longer.
+    """
+    result = connection.execute(statement, parameters)
+    rows: Any = result.cursor
+    width = len(rows.description)
+    values = list(chain.from_iterable(rows))
+    result.close()
+    return [values[place::width] for place in range(width)]
 
 
 def chunks(pks: Sequence[int]) -> Iterator[list[int]]:

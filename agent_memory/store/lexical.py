@@ -33,7 +33,7 @@ import snowballstemmer
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from agent_memory.config import SearchConfig
-from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
+from agent_memory.store.keys import Keys, Scores, among, chunks, columns, fetched
 from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import episodes, lexical_lengths, lexical_statistics, postings
 
@@ -286,8 +286,8 @@ def _accumulate(lexical: Lexical, rarer: list[str]) -> tuple[Keys, Scores]:
     keys, scores = [], []
     most = lexical.settings.postings
     for term in rarer:
-        rows = fetched(lexical.connection, _POSTINGS, owner=lexical.namespace_id, term=term, most=most)
-        pk, frequency, length = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+        found = columns(lexical.connection, _POSTINGS, owner=lexical.namespace_id, term=term, most=most)
+        pk, frequency, length = (np.array(column, dtype=np.int64) for column in found)
         keys.append(pk)
         scores.append(lexical.weigh(term, frequency, length))
     if not keys:

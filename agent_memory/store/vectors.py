@@ -29,7 +29,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from agent_memory.errors import EmbeddingError, StoreError
 from agent_memory.store import forks, generations
 from agent_memory.store.database import Database
-from agent_memory.store.keys import Keys, Scores, among, chunks, fetched
+from agent_memory.store.keys import Keys, Scores, among, chunks, columns
 from agent_memory.store.prepared import Prepared
 from agent_memory.store.tables import episodes, index_outbox, vectors
 
@@ -264,8 +264,10 @@ def compare(
     """
     given: dict[str, Any] = {"owner": namespace_id, "dimension": len(vector)}
     if only is None:
-        return _cosines(fetched(connection, _ALL, **given), vector)
-    return _cosines(fetched(connection, _SOME, **given, pks=only), vector)
+        keys, blobs = columns(connection, _ALL, **given)
+    else:
+        keys, blobs = columns(connection, _SOME, **given, pks=only)
+    return _cosines(keys, blobs, vector)
 
 
 def compare_unseen(
@@ -274,14 +276,12 @@ def compare_unseen(
     """Keys and cosines of the vectors that a reader who saw this batch last has not seen; keys ascending."""
     given: dict[str, Any] = {"owner": namespace_id, "dimension": len(vector)}
     # Two statements, for one with OR would walk all rows of the namespace.
-    found = fetched(connection, _WAITING, **given) + fetched(connection, _LATER, **given, seen=revision)
-    return _cosines(found, vector)
+    waiting = columns(connection, _WAITING, **given)
+    later = columns(connection, _LATER, **given, seen=revision)
+    return _cosines(waiting[0] + later[0], waiting[1] + later[1], vector)
 
 
-def _cosines(found: Sequence[Any], vector: Vector) -> tuple[Keys, Scores]:
-    if not found:
-        return np.empty(0, np.int64), np.empty(0)
-    keys, blobs = zip(*found, strict=True)
+def _cosines(keys: Sequence[int], blobs: Sequence[bytes], vector: Vector) -> tuple[Keys, Scores]:
     pks = np.array(keys, dtype=np.int64)
     scores = (unpacked(blobs, len(vector)) @ vector).astype(np.float64)  # (N, D) @ (D,)
     order = np.argsort(pks)
