@@ -154,6 +154,7 @@ class Worker:
         )
         self.seen, self.step_number, self.before = 0, 0, 0.0
         self.earlier: list[dict[str, Any]] = []  # stages before a resume
+        self.sources = _sources()
         if resume:
             self._restore()
         self.weights = {
@@ -317,7 +318,7 @@ class Worker:
 
     def stages(self) -> list[dict[str, Any]]:
         """The commands that made these weights, oldest first: each with its sources and where it ended."""
-        now = {"command": "python training/reader.py " + " ".join(sys.argv[1:]), "sources": _sources()}
+        now = {"command": "python training/reader.py " + " ".join(sys.argv[1:]), "sources": self.sources}
         before = [stage for stage in self.earlier if now.items() - stage.items()]
         return [*before, now | {"tokens": self.seen, "minutes": round(self.elapsed() / 60, 1)}]
 
