@@ -139,9 +139,9 @@ class ConsolidationConfig(Section):
 class IndexConfig(Section):
     """The vector index beside the record."""
 
-    index_from: int = Field(default=5000, ge=1)
-    """Episodes of a namespace from which it has a Chroma index; below, all vectors are compared. At 5,000
-    both take about 10 ms (`benchmarks/search.py`), and comparing all is exact and needs no upkeep."""
+    index_from: int = Field(default=3000, ge=1)
+    """Episodes of a namespace from which it has a Chroma index; below, all vectors are compared, which is
+    exact and needs no upkeep. At 3,000 both take as long (`benchmarks/search.py`, table "ways")."""
     batch: int = Field(default=1000, ge=1, le=5000)
     """Vectors written to the index at once; Chroma takes 5,461 at most."""
     drain_from: int = Field(default=500, ge=1)

@@ -1,13 +1,15 @@
 """How long a search takes, and how a memory grows: 1,000 to 100,000 episodes, and one of 1,000 namespaces.
 
-    python -m benchmarks.search                              # all sizes; some minutes on two quiet cores
-    python -m benchmarks.search --sizes 1000 --namespaces 0  # a glimpse
+    python -m benchmarks.search                                     # all sizes; some minutes on two quiet cores
+    python -m benchmarks.search --sizes 1000 --namespaces 0 --ways  # a glimpse
 
 Episodes are made, not read: 8 to 40 words from the bundled embedder's vocabulary, drawn by Zipf's law (what
 people write has the same few common words, which make long postings), in sessions of 20. A query is eight
 words of one episode. Times are of `MemoryManager.search(query, k=10)` in one process, after the index has
 caught up and 20 searches have warmed it; embedding of the query included. "exact" is the same with the index
 out of reach, as while it is being built. Bytes are those of the whole directory, memory that of the process.
+The table "ways" has the processor time of a search with all vectors compared and with the index, each query
+both ways, from 500 to 5,000 episodes: where they cross is the default of `IndexConfig.index_from`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from agent_memory.models.embedder import FOLDER, VOCABULARY
 from benchmarks.record import RESULTS, record
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 30_000, 100_000)
+CROSSING = (500, 1_000, 2_000, 3_000, 4_000, 5_000)
 BATCH = 1000
 SESSION = 20
 QUERIES = 200
@@ -144,6 +147,41 @@ def grow(sizes: Sequence[int], texts: Texts) -> list[dict[str, Any]]:
     return rows
 
 
+def ways(sizes: Sequence[int], texts: Texts) -> list[dict[str, Any]]:
+    """Processor time of a search, all threads, by the two ways to its vectors, each query both ways."""
+    rows: list[dict[str, Any]] = []
+    said: list[str] = []
+    all_compared, indexed = (Config(index=IndexConfig(index_from=size)) for size in (10**9, 1))
+    with (
+        tempfile.TemporaryDirectory() as name,
+        MemoryManager.open(name, config=all_compared) as exact,
+        MemoryManager.open(name, config=indexed) as index,
+    ):
+        for size in sizes:
+            new = texts.episodes(size - len(said))
+            sum(fill(exact, new, first=len(said), user_id="one"))
+            said += new
+            catch_up(index, "one")
+            queries = texts.queries(said, WARM + QUERIES)
+            row: dict[str, Any] = {"episodes": size}
+            times = [(processor(exact, query), processor(index, query)) for query in queries]
+            for way, values in zip(("exact", "index"), zip(*times[WARM:], strict=True), strict=True):
+                row[way] = {
+                    f"p{at} ms of processor": round(float(np.percentile(values, at)), 2) for at in (50, 95)
+                }
+            assert [path_of(one, queries[0], user_id="one") for one in (exact, index)] == ["exact", "index"]
+            rows.append(row)
+            print(row, flush=True)
+    return rows
+
+
+def processor(memory: MemoryManager, query: str) -> float:
+    """Milliseconds of the processor that one search takes, all threads."""
+    begun = time.process_time()
+    memory.search(query, user_id="one")
+    return 1e3 * (time.process_time() - begun)
+
+
 def among_many(count: int, texts: Texts) -> dict[str, Any]:
     """One namespace of many, all of the same size."""
     with tempfile.TemporaryDirectory() as name, MemoryManager.open(name) as memory:
@@ -188,11 +226,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     arguments.add_argument("--namespaces", type=int, default=1000)
+    arguments.add_argument("--ways", type=int, nargs="*", default=CROSSING)
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
     texts = Texts(given.seed)
     rows = grow(sorted(given.sizes), texts)
     payload: dict[str, Any] = {"load average": round(os.getloadavg()[0], 1), "growth": rows}
+    if given.ways:
+        payload["ways"] = ways(sorted(given.ways), texts)
     if given.namespaces:
         payload["one of many namespaces"] = among_many(given.namespaces, texts)
     plot(rows, RESULTS / "search.png")
