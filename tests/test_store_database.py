@@ -338,20 +338,48 @@ def test_an_operation_that_fails_at_any_statement_leaves_everything_as_it_was(
 # ---------------------------------------------------------------------- what an add asks of the database
 
 
+def asked(memory: MemoryManager, work: Callable[[], Any]) -> list[str]:
+    """Every statement that SQLite runs for this work, but not for the thread of the index."""
+    ran: list[str] = []
+
+    def note(statement: str) -> None:
+        if threading.current_thread() is threading.main_thread():
+            ran.append(statement)
+
+    def watch(raw: sqlite3.Connection, *_: Any) -> None:
+        raw.set_trace_callback(note)
+
+    event.listen(memory.database.engine, "checkout", watch)
+    work()
+    event.remove(memory.database.engine, "checkout", watch)
+    return ran
+
+
 def test_an_add_takes_ten_statements_and_one_for_each_word(tmp_path: Path) -> None:
     with MemoryManager.open(tmp_path / "memory", user_id="alice", embeddings=hashed) as memory:
         memory.add("the first", session_id="s")
-        ran: list[str] = []
-
-        def note(statement: str) -> None:
-            if threading.current_thread() is threading.main_thread():  # the index has a thread of its own
-                ran.append(statement)
-
-        event.listen(memory.database.engine, "checkout", lambda raw, *_: raw.set_trace_callback(note))
-        memory.add("Lisbon harbour ferries", session_id="s")
+        ran = asked(memory, lambda: memory.add("Lisbon harbour ferries", session_id="s"))
     words = [statement for statement in ran if statement.startswith("INSERT INTO postings")]
     assert len(words) == 3 + 3  # day, month and year are words, too
     assert len(ran) - len(words) <= 10
+
+
+def test_nothing_that_an_add_asks_walks_all_rows_of_a_table_or_of_a_namespace(tmp_path: Path) -> None:
+    with MemoryManager.open(tmp_path / "memory", user_id="alice", embeddings=hashed) as memory:
+        memory.add("the first", session_id="s")
+        ran = asked(memory, lambda: memory.add("the second", session_id="s", idempotency_key="k"))
+        with memory.database.read() as connection:
+            steps = [
+                str(step.detail)
+                for statement in ran
+                if statement.startswith(("SELECT", "UPDATE", "INSERT"))
+                for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}")
+            ]
+    assert len(steps) > 5
+    walks = [step for step in steps if step.startswith("SCAN") or step.endswith("(namespace_id=?)")]
+    # Neither a row of constants, nor what the caller listed, nor the pending erasures alone are a table.
+    harmless = ("SCAN CONSTANT ROW", "SCAN json_each", "SCAN erasures USING INDEX ix_erasures_pending")
+    assert [step for step in walks if not step.startswith(harmless)] == []
 
 
 def test_writes_one_after_the_other_share_a_connection_and_what_it_has_read(tmp_path: Path) -> None:

@@ -252,6 +252,8 @@ erasures = Table(
     Column("erased_at", UtcTime, comment="When their bytes were gone; NULL while pending."),
     comment="Each forget, and whether its bytes are gone; the next writer retries the pending ones.",
 )
+Index("ix_erasures_pending", erasures.c.pk, sqlite_where=erasures.c.erased_at.is_(None),
+      postgresql_where=erasures.c.erased_at.is_(None))
 
 # ---------------------------------------------------------------------- consolidation
 
