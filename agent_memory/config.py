@@ -64,13 +64,13 @@ class DistillConfig(Section):
     """Of the LoRA matrices."""
     targets: Literal["all-linear", "mlp", "down_proj", "q_v", "gate_up"] = "all-linear"
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
-    learning_rate: float = Field(default=1e-2, gt=0)
-    """Peak, for AdamW on LoRA of the bundled reader; 2e-2 diverged. Larger models want 2e-4 to 1e-3."""
-    epochs: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    """Peak, for AdamW on LoRA of the bundled reader; 1e-2 costs it its reading. Larger models want less."""
+    epochs: int = Field(default=40, ge=1)
     """Most passes over the study items."""
-    batch_items: int = Field(default=48, ge=1)
+    batch_items: int = Field(default=24, ge=1)
     """Study items per optimiser step; halved when memory runs out."""
-    batch_anchors: int = Field(default=24, ge=0)
+    batch_anchors: int = Field(default=64, ge=0)
     """Anchors, unknown-name questions and reading items per optimiser step."""
     alpha: float = Field(default=32.0, gt=0)
     """LoRA's scale, alpha / rank, with the rank above: 2 (chosen)."""
@@ -78,8 +78,8 @@ class DistillConfig(Section):
     """Share of the run over which the learning rate rises; it then falls to zero in a straight line."""
     max_gradient: float = Field(default=1.0, gt=0)
     """Norm at which gradients are clipped."""
-    anchor_weight: float = Field(default=1.0, ge=0)
-    """Of the mean loss per anchor token, against the mean loss per answer token."""
+    anchor_weight: float = Field(default=3.0, ge=0)
+    """Of the mean loss per anchor, against the mean loss per answer token."""
     learnt: float = Field(default=0.9, gt=0, lt=1)
     """An item is learnt where each answer token has at least this share of the teacher's probability."""
     checkpoint_steps: int = Field(default=50, ge=1)
@@ -90,11 +90,11 @@ class DistillConfig(Section):
     """Share of items that are also trained behind a block: unrelated episodes, its own, or both."""
     crowd: int = Field(default=2, ge=1)
     """Most unrelated episodes in such a block."""
-    unknown_items: int = Field(default=600, ge=0)
+    unknown_items: int = Field(default=900, ge=0)
     """Anchors about names that never occurred; without many the student answers anything (measured)."""
-    reading_items: int = Field(default=300, ge=0)
+    reading_items: int = Field(default=1500, ge=0)
     """Anchors with an invented episode in view, so that reading is kept."""
-    text_items: int = Field(default=120, ge=0)
+    text_items: int = Field(default=60, ge=0)
     """Anchors that are unrelated conversations, half written by us, half sampled by the base."""
 
 

@@ -66,6 +66,20 @@ def test_other_names_are_the_same_in_question_and_episode_and_not_taken() -> Non
     assert "Lisbon" not in made[1]
 
 
+def test_half_of_the_other_names_look_like_known_ones() -> None:
+    known = ["Stobouques", "Wilhelmina"]
+    made = [
+        questions.with_other_names(
+            ["Where does Ada live?"], taken=lambda name: name in known, rng=random.Random(seed), known=known
+        )
+        for seed in range(100)
+    ]
+    starts = [known_name[: (len(known_name) + 1) // 2] for known_name in known]
+    alike = sum(text is not None and any(start in text[0] for start in starts) for text in made)
+    assert 30 <= alike <= 70
+    assert not any(text is None or any(name in text[0] for name in known) for text in made)
+
+
 def test_a_question_without_a_name_has_no_unknown_twin() -> None:
     assert (
         questions.with_other_names(["Where do I live?"], taken=lambda _: False, rng=random.Random(0)) is None

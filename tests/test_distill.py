@@ -24,7 +24,8 @@ from agent_memory.models.worn import Worn
 from agent_memory.testing import tiny_model
 
 CONFIG_OF_RUN = DistillConfig(
-    rank=8, epochs=6, batch_items=8, batch_anchors=4, checkpoint_steps=3, learning_rate=2e-2
+    rank=8, epochs=6, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
+    learning_rate=2e-2,
 )
 
 

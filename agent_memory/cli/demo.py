@@ -26,7 +26,6 @@ from agent_memory.errors import InvalidInput
 from agent_memory.types import Retrieval
 
 if TYPE_CHECKING:
-    from agent_memory.config import Config
     from agent_memory.manager import MemoryManager
 
 #: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is the
@@ -81,7 +80,7 @@ def demo(setting: Setting) -> None:
     own = setting.agent is None and setting.user is None
     setting = dataclasses.replace(setting, path=path, user="demo" if own else setting.user)
     began = time.monotonic()
-    with setting.opened(make=True, config=short()) as memory:
+    with setting.opened(make=True) as memory:
         out = Steps(memory, quiet=setting.json)
         out.add()
         out.search("Who has the umbrella?")
@@ -91,13 +90,6 @@ def demo(setting: Setting) -> None:
         out.end(time.monotonic() - began)
     if setting.json:
         print_json(out.done)
-
-
-def short() -> Config:
-    """The defaults, but for half the sampled conversations per episode: a demo should take two minutes."""
-    from agent_memory.config import Config, ConsolidationConfig, StudyConfig
-
-    return Config(consolidation=ConsolidationConfig(study=StudyConfig(samples=2)))
 
 
 class Steps:

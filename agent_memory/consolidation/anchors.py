@@ -4,8 +4,9 @@ Three kinds, all with the bare base's own answer as target:
 
     texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
                itself (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
-    unknown    written questions with the names replaced by names that never occurred; the base leaves them
-               unanswered
+    unknown    written questions with the names replaced by names that never occurred, half of them put
+               together from known ones; and questions about a known name that its episode does not answer
+               (the phrasing is another episode's). The base leaves both unanswered
     reading    a written question and its episode, both with other names, so that the answer must be read
                and not known
 
@@ -19,13 +20,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.questions import normalise, with_other_names
+from agent_memory.consolidation.questions import asked_about, frame, names, normalise, with_other_names
 from agent_memory.consolidation.work import Work
 from agent_memory.durable import write_file
 from agent_memory.types import Episode
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
-#: Most other episodes in view of a reading item (chosen).
+#: Most other episodes in view of a reading item, and most that may speak of a name asked about (chosen).
 CROWD = 3
+#: One unknown-name question in so many is about a known name instead (chosen).
+UNSTATED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +149,57 @@ def _anchor(key: str, prompt_ids: Sequence[int], answer: Sequence[int]) -> Item:
 def _unknown(
     work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
 ) -> list[Item]:
-    """Questions about names that never occurred, one in four behind episodes; the base declines."""
+    """Questions that the base declines: about names that never occurred, and about known ones, unstated."""
     rng = random.Random(f"{work.seed}:unknown")
-    crowd = list(episodes.values())
-    prompts: dict[str, tuple[int, ...]] = {}
+    crowd, known = list(episodes.values()), _name_words(episodes.values())
+    asked = _unstated(work, studied, episodes, rng=rng, wanted=wanted // UNSTATED)
     for item in _drawn(studied, 2 * wanted, rng):
-        renamed = with_other_names([item.question], taken=lambda name: name.lower() in corpus, rng=rng)
-        if renamed is None or len(prompts) >= wanted:
-            continue
-        view = rng.sample(crowd, min(2, len(crowd))) if rng.random() < 0.25 else []
-        ids = work.asker.prompt(renamed[0], view)
-        if work.asker.fits(ids):
-            prompts.setdefault(normalise(renamed[0]), ids)
-    said = work.asker.answers(list(prompts.values()))
-    pairs = [
-        (ids, one) for ids, one in zip(prompts.values(), said, strict=True) if one.complete and one.declines
-    ]
+        renamed = with_other_names(
+            [item.question], taken=lambda name: name.lower() in corpus, rng=rng, known=known
+        )
+        if renamed is not None and len(asked) < wanted:
+            view = rng.sample(crowd, min(2, len(crowd))) if rng.random() < 0.25 else []
+            asked.setdefault(normalise(renamed[0]), (renamed[0], view))
+    prompts = [work.asker.prompt(question, view) for question, view in asked.values()]
+    prompts = [ids for ids in prompts if work.asker.fits(ids)]
+    rng.shuffle(prompts)
+    said = work.asker.answers(prompts)
+    pairs = [(ids, one) for ids, one in zip(prompts, said, strict=True) if one.complete and one.declines]
     return [_anchor(f"unknown:{n}", ids, one.ids) for n, (ids, one) in enumerate(pairs)]
+
+
+def _unstated(
+    work: Work,
+    studied: Sequence[StudyItem],
+    episodes: dict[int, Episode],
+    *,
+    rng: random.Random,
+    wanted: int,
+) -> dict[str, tuple[str, list[Episode]]]:
+    """Questions about a known name in another episode's phrasing that no episode with the name answers."""
+    asked: dict[str, tuple[str, list[Episode]]] = {}
+    here = [item for item in studied if item.episode_pk in episodes]
+    for item in _drawn(here, 2 * wanted, rng):
+        own, lender = episodes[item.episode_pk], rng.choice(here)
+        about = asked_about(item.question, own.text)
+        lent = frame(lender.question, asked_about(lender.question, episodes[lender.episode_pk].text))
+        if lender.episode_pk != item.episode_pk and lent is not None and lent.count("{") == len(about):
+            question, holding = lent.format(*about), _holding(about, episodes.values())
+            if len(holding) <= CROWD and work.asker.fits(work.asker.prompt(question, holding)):
+                asked.setdefault(normalise(question), (question, holding))
+    said = work.asker.answers([work.asker.prompt(question, view) for question, view in asked.values()])
+    kept = [key for key, one in zip(asked, said, strict=True) if one.declines]
+    return {key: (asked[key][0], []) for key in kept[:wanted]}
+
+
+def _holding(about: Sequence[str], episodes: Iterable[Episode]) -> list[Episode]:
+    return [episode for episode in episodes if all(name.lower() in episode.text.lower() for name in about)]
+
+
+def _name_words(episodes: Iterable[Episode]) -> list[str]:
+    """The words of all names in the episodes, those with digits left out."""
+    words = {word for episode in episodes for name in names(episode.text) for word in name.split(" ")}
+    return sorted(word for word in words if word.isalpha())
 
 
 def _reading(
@@ -170,14 +207,14 @@ def _reading(
 ) -> list[Item]:
     """Questions with their episode in view, both about other names, alone or among others."""
     rng = random.Random(f"{work.seed}:reading")
-    crowd = list(episodes.values())
+    crowd, known = list(episodes.values()), _name_words(episodes.values())
     prompts: dict[str, tuple[int, ...]] = {}
     for item in _drawn(studied, 2 * wanted, rng):
         own = episodes.get(item.episode_pk)
         if own is None or len(prompts) >= wanted:
             continue
         renamed = with_other_names(
-            [item.question, own.text], taken=lambda name: name.lower() in corpus, rng=rng
+            [item.question, own.text], taken=lambda name: name.lower() in corpus, rng=rng, known=known
         )
         if renamed is None:
             continue

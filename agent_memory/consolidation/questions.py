@@ -191,7 +191,7 @@ def is_wrapped(question: str) -> bool:
 
 
 def with_other_names(
-    texts: Sequence[str], *, taken: Callable[[str], bool], rng: random.Random
+    texts: Sequence[str], *, taken: Callable[[str], bool], rng: random.Random, known: Sequence[str] = ()
 ) -> list[str] | None:
     """The texts about names that do not exist here, the same in all; None where the first has no name.
 
@@ -199,12 +199,13 @@ def with_other_names(
         texts: a question, and whatever else speaks of the same names (an episode).
         taken: whether a name occurs in the namespace.
         rng: makes the names.
+        known: names of the namespace; half of the new ones begin like one of them and end like another.
     """
     if not names(texts[0]):
         return None
     others: dict[str, str] = {}
     for name in dict.fromkeys(name for text in texts for name in names(text)):
-        made = (_invented(name, rng) for _ in range(50))
+        made = (_invented(name, rng, known) for _ in range(50))
         other = next((one for one in made if not taken(one) and one not in others.values()), None)
         if other is None:
             return None
@@ -233,14 +234,20 @@ _VOWELS = _words("""
 _ENDS = ("", "", "n", "r", "s", "l", "x", "th", "nd")
 
 
-def _invented(name: str, rng: random.Random) -> str:
-    """Another name of the same look: digits for digits, an ordinary or invented name for each word."""
+def _invented(name: str, rng: random.Random, known: Sequence[str]) -> str:
+    """Another name of the same look: digits for digits, and for each word one that is ordinary or made up."""
     if any(letter.isdigit() for letter in name):
         return "".join(rng.choice("0123456789") if c.isdigit() else c for c in name)
     words = name.split(" ")
+    if known and rng.random() < 0.5:
+        return " ".join(_spliced(rng.choice(known), rng.choice(known)) for _ in words)
     if rng.random() < 0.5 and len(words) <= 2:
         return " ".join([rng.choice(_GIVEN), rng.choice(_FAMILY)][: len(words)])
     return " ".join(_syllables(rng) for _ in words)
+
+
+def _spliced(one: str, other: str) -> str:
+    return (one[: (len(one) + 1) // 2] + other[len(other) // 2 :].lower()).capitalize()
 
 
 def _syllables(rng: random.Random) -> str:
