@@ -2,12 +2,11 @@
 
     python examples/01_langchain_agent.py
 
-About a minute on two cores, nearly all of it the consolidation. The agent's model is the bundled reader; it
+About half a minute on two cores, nearly all of it the consolidation. The agent's model is the bundled reader; it
 is told things in one thread and asked in others.
 
-The gate decides whether a run is served. With the reader in the package it rejects one of three facts, since
-too much is lost of the model's habit to abstain; then nothing is known by heart and retrieval still answers.
-Where it promotes, the answers by heart are those of the facts.
+The gate decides whether a run is served. This one is promoted, though the run knows only one of the two
+facts by heart that are asked for here; the other is left to retrieval.
 
 Expected output:
 
@@ -16,8 +15,8 @@ Expected output:
     told        My favorite drink is green tea.
     recalled    Where do I live?            Porto
     recalled    What is my cat called?      Miso
-    consolidated: rejected
-    by heart    Where do I live?            I do not know.
+    consolidated: promoted
+    by heart    Where do I live?            Porto
     by heart    What is my cat called?      I do not know.
     forgotten   My cat is called Miso.
     by heart    What is my cat called?      I do not know.

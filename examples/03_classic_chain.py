@@ -2,11 +2,10 @@
 
     python examples/03_classic_chain.py
 
-About a minute on two cores, nearly all of it the consolidation.
+About half a minute on two cores, nearly all of it the consolidation.
 
-The gate decides whether a run is served. With the reader in the package it rejects one of three facts, since
-too much is lost of the model's habit to abstain; then nothing is known by heart and retrieval still answers.
-Where it promotes, the answers by heart are those of the facts.
+The gate decides whether a run is served. With the reader in the package it rejects this one, of three
+facts; then nothing is known by heart and retrieval still answers. The demo, of thirty, is promoted.
 
 Expected output:
 

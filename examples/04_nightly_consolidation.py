@@ -2,12 +2,11 @@
 
     python examples/04_nightly_consolidation.py
 
-About a minute on two cores. The worker is given the time of the next night instead of waiting for it; in
+About half a minute on two cores. The worker is given the time of the next night instead of waiting for it; in
 service run `agent-memory worker PATH` beside the agent, and leave the time to the clock.
 
-The gate decides whether a run is served. With the reader in the package it rejects one of three facts, since
-too much is lost of the model's habit to abstain; then nothing is known by heart and retrieval still answers.
-Where it promotes, the answers by heart are those of the facts.
+The gate decides whether a run is served. With the reader in the package it rejects this one, of three
+facts; then nothing is known by heart and retrieval still answers. The demo, of thirty, is promoted.
 
 Expected output:
 
