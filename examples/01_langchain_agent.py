@@ -2,7 +2,7 @@
 
     python examples/01_langchain_agent.py
 
-About half a minute on two cores, nearly all of it the consolidation. The agent's model is the bundled reader; it
+About half a minute on two cores, nearly all of it the consolidation. Its model is the bundled reader; it
 is told things in one thread and asked in others.
 
 The gate decides whether a run is served. This one is promoted, though the run knows only one of the two

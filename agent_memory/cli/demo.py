@@ -1,4 +1,4 @@
-"""The whole loop in under three minutes, shown as it happens: add, search, consolidate, ask four ways, forget.
+"""The whole loop within three minutes, as it happens: add, search, consolidate, ask four ways, forget one.
 
 The log is a week of messages of one user, with the assistant's replies and a few things that came from tools;
 only what the user said is trusted and learnt. A second run goes on where the first ended: nothing is added
