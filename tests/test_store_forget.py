@@ -181,7 +181,15 @@ def test_exactly_one_way_to_choose_and_no_filter_that_means_everything(place: Pl
         ):
             with pytest.raises(InvalidInput):
                 memory.forget(**wrong)
-        for empty in ({}, {"AND": []}, {"NOT": [{}]}, {"OR": [{}]}):
+        for empty in (
+            {},
+            {"AND": []},
+            {"NOT": [{}]},
+            {"OR": [{}]},
+            {"OR": [{}, {"source": "tool"}]},
+            {"AND": [{"source": "user"}, {"NOT": []}]},
+            {"source": {"nin": []}},
+        ):
             with pytest.raises(FilterError):
                 memory.forget(filters=empty)
         assert len(memory.list()) == 2

@@ -49,29 +49,27 @@ def condition(filters: Filter | None, *, dialect: str, empty: bool = True) -> Co
     """The filter as SQL for `dialect` ("sqlite" or "postgresql"); true without one.
 
     Raises:
-        FilterError: an operator, name or value that is not allowed, too many of them, or no test at all where
-            `empty` is False.
+        FilterError: an operator, name or value that is not allowed, too many of them, or where `empty` is
+            False a filter, a part of one or a list in it that is empty.
     """
     if filters is None and empty:
         return true()
-    compiler = _Compiler(dialect)
-    compiled = compiler.all_of(filters, depth=_MAX_DEPTH)
-    if compiler.tests == 0 and not empty:
-        raise FilterError("the filter holds no test and would mean everything; say everything=True for that")
-    return compiled
+    return _Compiler(dialect, empty=empty).all_of(filters, depth=_MAX_DEPTH)
 
 
 class _Compiler:
     """Walks a filter once and counts its tests, its parts, and the values of its lists."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, *, empty: bool) -> None:
         self.sqlite = dialect == "sqlite"
+        self.empty = empty
         self.tests = self.parts = self.values = 0
 
     def all_of(self, filters: object, *, depth: int) -> Condition:
         """Every entry of one mapping holds."""
         if not isinstance(filters, Mapping):
             raise FilterError(f"a filter is a mapping of names to tests, not {type(filters).__name__}")
+        self._holds(filters)
         if depth == 0:
             raise FilterError(f"the filter is nested more than {_MAX_DEPTH} deep")
         self.parts += 1
@@ -83,6 +81,7 @@ class _Compiler:
         if not isinstance(name, str):
             raise FilterError(f"a name in a filter is text, not {type(name).__name__}")
         if name in ("AND", "OR", "NOT"):
+            self._holds(test)
             parts = [
                 self.all_of(one, depth=depth - 1) for one in (test if isinstance(test, list) else [test])
             ]
@@ -94,6 +93,13 @@ class _Compiler:
         if not tests:
             raise FilterError("a test in a filter is empty")
         return and_(true(), *(self._test(name, operator, value) for operator, value in tests.items()))
+
+    def _holds(self, part: object) -> None:
+        """Refuses an empty part where none may be: in an OR it would mean everything."""
+        if not self.empty and isinstance(part, Collection) and not part:
+            raise FilterError(
+                "the filter, or a part of it, is empty and may mean everything; say everything=True for that"
+            )
 
     def _test(self, name: str, operator: object, value: object) -> Condition:
         self.tests += 1
@@ -109,6 +115,7 @@ class _Compiler:
         if operator == "in":
             if not isinstance(value, list | tuple | set | frozenset):
                 raise FilterError(f"'in' and 'nin' take a list, not {type(value).__name__}")
+            self._holds(value)
             self.values += len(value)
             if self.values > _MAX_VALUES:
                 raise FilterError(f"the lists of the filter hold more than {_MAX_VALUES} values")
