@@ -12,6 +12,7 @@ What it does not know: tables. Whatever runs less often goes through SQLAlchemy 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +32,14 @@ class Prepared:
     def __init__(self, statement: Any, *names: str) -> None:
         self._statement = statement
         self._names = names
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[tuple[str, str], _Compiled] = {}
 
     def rows(self, connection: Connection, *values: Any) -> list[Values]:
         """What the statement returns."""
         compiled = self._for(connection.dialect)
-        cursor = connection.connection.cursor()
-        cursor.execute(compiled.sql, compiled.arguments(values))
-        found = list(cursor.fetchall())
-        cursor.close()
-        return found
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(compiled.sql, compiled.arguments(values))
+            return list(cursor.fetchall())
 
     def change(self, connection: Connection, rows: Sequence[Values]) -> int:
         """Runs the statement for each row of values; how many rows of the table that inserted or changed."""
@@ -48,16 +47,15 @@ class Prepared:
             return 0
         compiled = self._for(connection.dialect)
         given = rows if compiled.plain else [compiled.arguments(row) for row in rows]
-        cursor = connection.connection.cursor()
-        cursor.executemany(compiled.sql, given)
-        changed = int(cursor.rowcount)
-        cursor.close()
-        return changed
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.executemany(compiled.sql, given)
+            return int(cursor.rowcount)
 
     def _for(self, dialect: Dialect) -> _Compiled:
-        if dialect.name not in self._compiled:
-            self._compiled[dialect.name] = _compiled(self._statement, self._names, dialect)
-        return self._compiled[dialect.name]
+        which = (dialect.name, dialect.driver)
+        if which not in self._compiled:
+            self._compiled[which] = _compiled(self._statement, self._names, dialect)
+        return self._compiled[which]
 
 
 @dataclass(frozen=True)
