@@ -135,7 +135,13 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
         ("a search among the most episodes measured, p95", "50 ms", "search",
          number("growth", "-1", "p95 ms", unit=" ms")),
     ),
+    "Store": (
+        ("durable adds per second", "300", "store", number("add", "per_second", digits=0)),
+        ("the same to one upsert into plain Chroma", "10", "store", number("ratio_to_chroma")),
+        ("episodes a second with `add_many`", "3,000", "store", number("add_many_per_second", digits=0)),
+    ),
     "Reader": (
+        ("reading, 1-6 facts in context", "97 %", "reader", reader_row("reading, 1-6 facts, seen frames")),
         ("reading, 12 facts in context", "93 %", "reader", reader_row("reading, 12 facts")),
         ("reading, one relevant among 20 episodes", "90 %", "reader",
          reader_row("reading, one relevant among 20 episodes")),
@@ -143,6 +149,10 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          reader_row("reading, held-out frames, one fact per name")),
         ("abstains on unknown names", "97 %", "reader", reader_row("abstains on unknown names")),
         ("latest statement wins", "95 %", "reader", reader_row("latest statement wins")),
+        ("its own study questions, well-formed and answered rightly", "95 %", "reader",
+         reader_row("written questions well-formed and answered rightly by itself")),
+        ("facts that twelve of them cover", "90 %", "reader",
+         reader_row("facts of a 4-fact memory covered by 12 written questions")),
     ),
     "Consolidation of 100 episodes": (
         ("the oracle: base with the episode in view", "92 %", RUN, percent("value: oracle")),

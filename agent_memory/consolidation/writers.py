@@ -140,20 +140,17 @@ class ChatWriter:
         return [self._about(episode) for episode in episodes]
 
     def _about(self, episode: Episode) -> list[str]:
-        talk: list[dict[str, str]] = []
-        questions: list[str] = []
-        for turn in range(self._config.rounds):
-            talk.append({"role": "user", "content": (LONG_REQUEST, LONG_REQUEST_AGAIN)[min(turn, 1)]})
-            messages = prompt.compose(talk, block=prompt.context_block([episode]))
+        talk = Talk(0, episode)
+        for _ in range(self._config.rounds):
+            messages = talk.messages((LONG_REQUEST, LONG_REQUEST_AGAIN))
             try:
                 said = str(self._chat.invoke([(m["role"], m["content"]) for m in messages]).text)
             except Exception as error:
                 raise RunFailed(
                     f"the question writer {self.name} raised {type(error).__name__}; see its cause"
                 ) from error
-            talk.append({"role": "assistant", "content": said})
-            questions += parse(said)
-        return unique(questions)[: self._config.max_questions]
+            talk.said.append(said)
+        return unique(parse("\n".join(talk.said)))[: self._config.max_questions]
 
 
 class TemplateWriter:
