@@ -7,14 +7,28 @@ through these functions.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from agent_memory.errors import AgentMemoryError, InvalidInput, StoreError, StoreFull, StoreReadOnly
+
 #: Name prefix of what is being written; a leftover of a kill may be deleted at any time.
 BESIDE = ".new-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IMPOSSIBLE = (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # whoever asks: the path is wrong
+
+
+def refusal(error: OSError) -> type[AgentMemoryError]:
+    """Which of our errors it is that the system refuses to make or write a file."""
+    kinds: tuple[tuple[tuple[int, ...], type[AgentMemoryError]], ...] = (
+        (_FULL, StoreFull), (_FORBIDDEN, StoreReadOnly), (_IMPOSSIBLE, InvalidInput),
+    )  # fmt: skip
+    return next((kind for codes, kind in kinds if error.errno in codes), StoreError)
 
 
 def write_file(path: Path, data: bytes) -> None:

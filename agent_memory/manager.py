@@ -18,7 +18,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agent_memory.config import Config
-from agent_memory.store import checkup, erase, identity, items, lexical, scope, sql, transfer, vectors
+from agent_memory.store import (
+    checkup,
+    directory,
+    erase,
+    identity,
+    items,
+    lexical,
+    scope,
+    sql,
+    transfer,
+    vectors,
+)
 from agent_memory.store.database import open_database
 from agent_memory.store.episodes import EpisodeStore
 from agent_memory.types import (
@@ -107,6 +118,7 @@ class MemoryManager:
 
         Raises:
             ScopeError: a name is malformed.
+            InvalidInput: a directory cannot be at `path`, or `database_url` is not of PostgreSQL.
             StoreCorrupt: the record is missing while its index exists, is damaged, or belongs elsewhere.
             EmbedderMismatch: another embedder made the stored vectors.
             StoreError: the record cannot be opened.
@@ -119,7 +131,7 @@ class MemoryManager:
         if user_id is not None or agent_id is not None:
             fixed = scope.namespace(user_id=user_id, agent_id=agent_id)
         embedder = as_embedder(embeddings)
-        database = open_database(Path(path), url=database_url, settings=config.store)
+        database = open_database(path, url=database_url, settings=config.store)
         try:
             embed, changed = identity.bound(database, embedder, rebuild=rebuild_index)
             index = VectorIndex(database, config.index, embed=embed)
@@ -382,7 +394,7 @@ class MemoryManager:
             NotFound: no version is active.
             InvalidInput: `path` exists and is not empty.
         """
-        self.weights.export(self._scope(user_id, agent_id), Path(path), what="adapter")
+        self.weights.export(self._scope(user_id, agent_id), directory.check_path(path), what="adapter")
 
     def export_model(
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
@@ -393,7 +405,7 @@ class MemoryManager:
             NotFound: no version is active.
             InvalidInput: `path` exists and is not empty.
         """
-        self.weights.export(self._scope(user_id, agent_id), Path(path), what="model")
+        self.weights.export(self._scope(user_id, agent_id), directory.check_path(path), what="model")
 
     def schedule(
         self,
@@ -460,7 +472,7 @@ class MemoryManager:
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
     ) -> int:
         """Writes every episode of this namespace, one JSON object to a line; returns how many."""
-        return transfer.export_jsonl(self.store, self._scope(user_id, agent_id), Path(path))
+        return transfer.export_jsonl(self.store, self._scope(user_id, agent_id), directory.check_path(path))
 
     def import_jsonl(
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
@@ -470,7 +482,7 @@ class MemoryManager:
         Raises:
             InvalidInput: the file or a line cannot be read; nothing is stored.
         """
-        return transfer.import_jsonl(self.store, self._scope(user_id, agent_id), Path(path))
+        return transfer.import_jsonl(self.store, self._scope(user_id, agent_id), directory.check_path(path))
 
     def close(self) -> None:
         """Lets the index catch up for a bounded time and gives everything back; twice does nothing."""

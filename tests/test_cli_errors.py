@@ -19,7 +19,9 @@ from typer.testing import Result
 from agent_memory.cli import printing
 from agent_memory.cli.ending import BUSY, CLOSED_PIPE, MISSING, NO, WRONG
 from agent_memory.manager import MemoryManager
+from tests import command_line
 from tests.command_line import Run, added
+from tests.store_places import in_child
 
 #: Arguments with which a command can be called.
 CALLS: dict[str, list[str]] = {
@@ -39,6 +41,34 @@ def test_a_missing_memory_is_one_line_and_is_not_made(run: Run, tmp_path: Path, 
     assert_one_line(result, code=MISSING)
     assert "--path" in result.stderr
     assert not (tmp_path / "memory").exists()
+
+
+@pytest.mark.parametrize("name", sorted(CALLS))
+@pytest.mark.parametrize(("below", "code"), [("file", WRONG), ("file/memory", WRONG), ("half \udce9", WRONG)])
+def test_a_path_where_no_memory_can_be_is_one_line(
+    run: Run, tmp_path: Path, name: str, below: str, code: int
+) -> None:
+    (tmp_path / "file").write_text("theirs")
+    result = run(name, *CALLS[name], "--path", f"{tmp_path}/{below}")
+    assert_one_line(result, code=code if name == "add" or "\udce9" in below else MISSING)
+    assert re.search("path|directory", result.stderr)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_memory_of_another_user_is_one_line_that_says_whose_rights_are_missing(
+    shared_folder: Path, name: str
+) -> None:
+    run = command_line.on(shared_folder / "memory")
+    added(run)
+
+    def tried() -> tuple[int, str, str]:
+        result = run(name, *CALLS[name])
+        return result.exit_code, result.stdout, result.stderr
+
+    code, shown, said = in_child(tried, user=65534)
+    assert (code, shown) == (1, "")
+    assert re.fullmatch(r"agent-memory: [^\n]+owner and mode[^\n]+\n", said), said
 
 
 @pytest.mark.parametrize("name", sorted(set(CALLS) - {"sql", "worker"}))
@@ -69,7 +99,7 @@ def test_without_a_scope_nothing_happens(run: Run, name: str) -> None:
         (["schedule", "--min-new", "5"], WRONG),
         (["schedule", "--quiet", "1m"], WRONG),
         (["list", "--limit", "0"], WRONG),
-        (["list", "--database-url", "nonsense"], 1),
+        (["list", "--database-url", "nonsense"], WRONG),
         (["worker", "--once", "--poll", "often"], WRONG),
         (["worker", "--once", "--lease", "0s"], WRONG),
         (["worker", "--once", "--model", "/no/such/model"], 1),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 
 from agent_memory import MemoryManager
 from agent_memory.errors import (
-    InvalidInput,
     StoreClosed,
     StoreCorrupt,
     StoreError,
@@ -26,7 +24,8 @@ from agent_memory.errors import (
     StoreReadOnly,
 )
 from agent_memory.store import database as database_module
-from agent_memory.store.database import FILE, Database, open_database
+from agent_memory.store.database import Database, open_database
+from agent_memory.store.directory import FILE
 from agent_memory.store.failures import _SQLITE_ERRORS, translated
 from agent_memory.store.tables import counters
 from tests.store_places import Place, hashed, in_child
@@ -112,14 +111,6 @@ def test_a_memory_of_a_newer_version_is_refused(place: Place) -> None:
         place.database()
 
 
-def test_a_path_that_is_a_file_and_a_url_that_is_not_postgresql_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput):
-        open_database(tmp_path / "file")
-    with pytest.raises(InvalidInput):
-        open_database(tmp_path / "m", url="sqlite:///elsewhere")
-
-
 def test_an_odd_path_is_just_a_path(tmp_path: Path) -> None:
     path = tmp_path / "a ?mode=ro#%41 'é"
     with MemoryManager.open(path, user_id="alice", embeddings=hashed) as memory:
@@ -129,14 +120,6 @@ def test_an_odd_path_is_just_a_path(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- read-only, full
-
-
-@pytest.fixture
-def shared_folder() -> Iterator[Path]:
-    """A folder that another user may enter."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to become another user")

@@ -20,13 +20,11 @@ import typer
 from agent_memory.cli.ending import errors_in_one_line
 from agent_memory.cli.printing import busy, log_to_stderr, print_json
 from agent_memory.errors import InvalidInput, NotFound, StoreError
+from agent_memory.store.directory import check_path, holds_memory
 
 if TYPE_CHECKING:
     from agent_memory.config import Config
     from agent_memory.manager import MemoryManager
-
-#: Files of which one is there wherever a memory was opened before.
-_MARKS = ("memory.sqlite3", "directory-id", "index", "versions", "runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +46,12 @@ class Setting:
 
         Raises:
             NotFound: there is no memory, and this command does not make one.
-            InvalidInput: the command needs a scope and none is named.
+            InvalidInput: the command needs a scope and none is named, or the path cannot be used.
             StoreError: the record cannot be opened.
         """
         if scoped and self.user is None and self.agent is None:
             raise InvalidInput("whose memory? add --user NAME and/or --agent NAME (or set AGENT_MEMORY_USER)")
-        if not make and not any((self.path / mark).exists() for mark in _MARKS):
+        if not make and not holds_memory(check_path(self.path)):
             raise NotFound(
                 f"there is no memory at {self.path}: name its directory with --path (or AGENT_MEMORY_PATH), "
                 "or make one with 'agent-memory add'"
@@ -85,7 +83,14 @@ class Setting:
 
 _OPTIONS: dict[str, Any] = {
     "path": Annotated[
-        Path, typer.Option("--path", "-p", envvar="AGENT_MEMORY_PATH", help="Directory of the memory.")
+        Path,
+        typer.Option(
+            "--path",
+            "-p",
+            envvar="AGENT_MEMORY_PATH",
+            readable=False,  # the store looks, and says more
+            help="Directory of the memory.",
+        ),
     ],
     "user": Annotated[
         str | None, typer.Option("--user", "-u", envvar="AGENT_MEMORY_USER", help="Whose memory: the user.")

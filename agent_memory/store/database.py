@@ -1,10 +1,5 @@
 """The engine under the record: how it is opened, locked, made durable and kept to its directory.
 
-    path/memory.sqlite3   the record (-wal and -shm beside it while open), unless on PostgreSQL
-    path/directory-id     what the database remembers of its directory
-    path/index/           vector index, disposable          store/vectors.py
-    path/versions/ runs/  adapters and artefacts            consolidation/
-
 Two ways in, and no third: `with database.write() as connection:` and `with database.read() as connection:`.
 A write begins with BEGIN IMMEDIATE, so that what it reads cannot change before it writes (a deferred
 transaction that upgrades fails at once with "database is locked", whatever the timeout); it ends in a
@@ -17,7 +12,8 @@ Deleted pages are overwritten (`secure_delete`), temporary tables stay in memory
 appear in errors: what is forgotten must not live on in a corner. Errors of the driver become ours in
 `failures.py`.
 
-What it does not know: episodes, scopes, vectors. It does not protect against a network file system.
+What it does not know: episodes, scopes, vectors, what else the directory holds (`directory.py`). It does not
+protect against a network file system.
 """
 
 from __future__ import annotations
@@ -36,17 +32,16 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from agent_memory.config import StoreConfig
-from agent_memory.durable import write_file
 from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreReadOnly
-from agent_memory.store import tables
+from agent_memory.store import directory, tables
+from agent_memory.store.directory import FILE
 from agent_memory.store.failures import translated
 from agent_memory.store.locks import locked
 
-FILE = "memory.sqlite3"
-DIRECTORY_ID = "directory-id"
 SCHEMA = "agent_memory"  # on PostgreSQL
 HEAD = "0001"  # the newest migration; a test compares it with the folder
 _ADVISORY_LOCK = 0x6167_6D65  # "agme": chosen, so that it collides with nobody's small numbers
@@ -158,22 +153,22 @@ class Database:
 
 
 def open_database(
-    path: Path, *, url: str | None = None, settings: StoreConfig | None = None, clock: Clock = utc_now
+    path: str | Path, *, url: str | None = None, settings: StoreConfig | None = None, clock: Clock = utc_now
 ) -> Database:
     """The record at `path`, made or migrated where needed; read-only where the directory refuses writes.
 
     Raises:
-        InvalidInput: `url` is not of PostgreSQL.
+        InvalidInput: a directory cannot be at `path`, or `url` is not of PostgreSQL.
         StoreCorrupt: the SQL file is missing while its index exists, is damaged, or belongs elsewhere.
         StoreReadOnly: nothing is there yet and the directory refuses writes.
-        StoreError: the database was made by a newer version, or cannot be reached.
+        StoreError: it may not be read, was made by a newer version, or cannot be reached.
     """
     settings = settings or StoreConfig()
-    path = path.expanduser().absolute()
-    read_only = _prepare_directory(path)
+    path = directory.check_path(path)
+    read_only = directory.prepare(path)
     with translated():
         if url is None:
-            _refuse_missing_file(path)
+            directory.refuse_missing_record(path)
             engine = _sqlite_engine(path, settings=settings, read_only=read_only)
         else:
             engine = _postgresql_engine(url)
@@ -188,36 +183,6 @@ def open_database(
 
 
 # ---------------------------------------------------------------------- opening
-
-
-def _prepare_directory(path: Path) -> bool:
-    """Makes the directory, for the owner only; returns whether it refuses writes."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise InvalidInput(f"{path} is a file; a memory needs a directory") from error
-    except OSError as error:
-        raise StoreReadOnly(f"the directory {path} cannot be made: {error.strerror}") from error
-    file = path / FILE
-    writable = os.access(path, os.W_OK | os.X_OK) and (not file.exists() or os.access(file, os.W_OK))
-    return not writable
-
-
-def _refuse_missing_file(path: Path) -> None:
-    """An index or a version without its record must never be taken for a new, empty memory."""
-    file = path / FILE
-    if file.exists() and file.stat().st_size > 0:
-        return
-    left = [name for name in (DIRECTORY_ID, "index", "versions", "runs") if _holds_something(path / name)]
-    if left:
-        raise StoreCorrupt(
-            f"{file} is missing or empty, but {', '.join(left)} of it exist: restore the file from a backup, "
-            "or empty the directory to begin anew"
-        )
-
-
-def _holds_something(path: Path) -> bool:
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Engine:
@@ -276,19 +241,28 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql_engine(url: str) -> Engine:
-    target = make_url(url)
-    if target.get_backend_name() != "postgresql":
-        raise InvalidInput("database_url is for PostgreSQL (postgresql://...); SQLite needs only the path")
-    if target.drivername == "postgresql":
-        target = target.set(drivername="postgresql+psycopg")
-    engine = create_engine(
-        target,
-        pool_size=8,
-        max_overflow=-1,
-        pool_pre_ping=True,
-        hide_parameters=True,
-        json_serializer=dump_json,
-    )
+    try:
+        target = make_url(url)
+    except (ArgumentError, ValueError):  # whose words may hold a part of the password
+        raise InvalidInput("database_url cannot be read: write postgresql://user@host:port/name") from None
+    if target.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise InvalidInput(
+            f"database_url is for PostgreSQL by psycopg (postgresql://...), not for {target.drivername}; "
+            "SQLite needs only the path"
+        )
+    try:
+        engine = create_engine(
+            target.set(drivername="postgresql+psycopg"),
+            pool_size=8,
+            max_overflow=-1,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            json_serializer=dump_json,
+        )
+    except ImportError as error:
+        raise StoreError(
+            "PostgreSQL needs psycopg, which is not installed: pip install 'agent-memory-lora[postgres]'"
+        ) from error
     event.listen(engine, "connect", _prepare_postgresql, insert=True)
     event.listen(engine, "begin", _begin_postgresql)
     return engine
@@ -353,8 +327,7 @@ def _bind_directory(database: Database) -> None:
     Raises:
         StoreCorrupt: this directory and this database belong to others.
     """
-    file = database.path / DIRECTORY_ID
-    found = file.read_text().strip() if file.exists() else None
+    found = directory.read_id(database.path)
     wanted = select(tables.store_identity.c.value).where(tables.store_identity.c.name == "directory")
     with database.read() as connection:
         known = connection.execute(wanted).scalar()
@@ -363,11 +336,11 @@ def _bind_directory(database: Database) -> None:
             known = connection.execute(wanted).scalar()
             if known is None:
                 known = found or uuid.uuid4().hex
-                write_file(file, known.encode())
+                directory.write_id(database.path, known)
                 connection.execute(insert(tables.store_identity).values(name="directory", value=known))
-        found = file.read_text().strip() if file.exists() else None
+        found = directory.read_id(database.path)
     if found is None and database.is_sqlite and not database.read_only:
-        write_file(file, known.encode())
+        directory.write_id(database.path, known)
     elif found != known and not (found is None and database.is_sqlite):
         raise StoreCorrupt(
             f"{database.path} is not the directory of this database (it remembers {known}, found {found}): "

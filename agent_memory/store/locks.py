@@ -11,7 +11,6 @@ It protects nothing on a network file system.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent_memory.errors import StoreError, StoreFull, StoreReadOnly
+from agent_memory.durable import refusal
 
 _PAUSE_SECONDS = 0.02  # between two attempts (chosen)
 _held: set[int] = set()
@@ -41,7 +40,7 @@ def locked(file: Path, *, seconds: float | None = None) -> Iterator[int | None]:
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _meaning(error)(f"the lock {file} cannot be opened: {error.strerror}") from error
+        raise refusal(error)(f"the lock {file} cannot be opened: {error.strerror}") from error
     _held.add(descriptor)
     try:
         yield descriptor if _taken(descriptor, seconds) else None
@@ -50,12 +49,6 @@ def locked(file: Path, *, seconds: float | None = None) -> Iterator[int | None]:
             _held.remove(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
-
-
-def _meaning(error: OSError) -> type[StoreError]:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFull
-    return StoreReadOnly if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) else StoreError
 
 
 def _taken(descriptor: int, seconds: float | None) -> bool:

@@ -18,7 +18,8 @@ from urllib.parse import quote
 from sqlalchemy import text
 
 from agent_memory.errors import InvalidInput
-from agent_memory.store.database import FILE, Database
+from agent_memory.store.database import Database
+from agent_memory.store.directory import FILE
 from agent_memory.store.failures import translated
 
 #: Text in quotes and comments, which hold no placeholder and no second statement; then what we look for.

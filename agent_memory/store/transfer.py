@@ -47,7 +47,7 @@ def export_jsonl(store: EpisodeStore, namespace: Namespace, path: Path) -> int:
     found = store.newest(namespace, matching=None, limit=None)
     lines = [dump_json(_line(episode)) + "\n" for episode in reversed(found)]
     try:
-        write_file(path.expanduser().absolute(), "".join(lines).encode())
+        write_file(path, "".join(lines).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     return len(found)
@@ -95,7 +95,7 @@ def _present(connection: Connection, namespace_id: int, ids: Sequence[str]) -> s
 
 def _drafts(store: EpisodeStore, path: Path) -> Iterator[tuple[str, Draft]]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {type(error).__name__}") from error
     for number, line in enumerate(text.split("\n"), start=1):
