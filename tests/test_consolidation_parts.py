@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,12 +13,12 @@ from hypothesis import strategies as st
 
 from agent_memory import answer
 from agent_memory.config import GateConfig
-from agent_memory.consolidation import gate, questions
+from agent_memory.consolidation import candidate, gate, questions, runs
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import odd_one_out
 from agent_memory.consolidation.study import Answered, groups, is_reversed
 from agent_memory.errors import InvalidInput
-from agent_memory.types import Episode, SearchResult
+from agent_memory.types import Episode, Namespace, SearchResult
 
 TEXT = "Ada Holm lives in Lisbon. Her code is KX-4471."
 
@@ -191,3 +192,12 @@ def test_a_block_keeps_its_budget_and_uses_what_fits() -> None:
 def test_a_block_of_no_known_kind_is_refused() -> None:
     with pytest.raises(InvalidInput, match="retrieval"):
         answer.context(lambda *_: [], "x", budget_tokens=9, retrieval="some")  # type: ignore[arg-type]
+
+
+def test_the_folders_of_runs_and_versions_are_their_owners_alone(tmp_path: Path) -> None:
+    """What lies in them was learnt from episodes, and the memory's own directory may be open to others."""
+    with runs.held(tmp_path, Namespace(user_id="alice", agent_id=None)):
+        (tmp_path / "runs" / "adapter").mkdir()
+        candidate._move(tmp_path / "runs" / "adapter", tmp_path / "versions" / "v1")
+    for name in ("runs", "versions"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o700

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from agent_memory import MemoryManager
 from agent_memory.errors import InvalidInput, StoreCorrupt, StoreError, StoreReadOnly
+from agent_memory.store.database import open_database
 from agent_memory.store.directory import DIRECTORY_ID, FILE
 from tests.store_places import hashed, in_child
 
@@ -118,6 +121,43 @@ def test_a_file_that_may_not_be_read_says_whose_rights_are_missing(shared_folder
 def test_a_directory_that_may_not_be_made_says_whose_rights_are_missing(shared_folder: Path) -> None:
     with pytest.raises(StoreReadOnly, match="owner and mode"):
         in_child(lambda: opened(shared_folder / "new" / "memory"), user=NOBODY)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_new_record_is_its_owners_alone_in_whatever_directory(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "memory"
+    path.mkdir()
+    path.chmod(0o755)
+
+    def modes() -> dict[str, int]:
+        os.umask(umask)
+        with MemoryManager.open(path, user_id="alice", embeddings=hashed) as memory:
+            memory.add("The spare key is under the blue pot.")
+            assert sorted(one.name for one in path.iterdir() if one.name.startswith(".")) == []
+            return {one.name: one.stat().st_mode & 0o777 for one in path.glob(f"{FILE}*")}
+
+    assert in_child(modes) == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+
+
+def test_who_opens_a_memory_leaves_the_locks_of_another_who_opened_it(tmp_path: Path) -> None:
+    """To open the file by its name, and close it again, would end them: then a process that closes the file
+    takes itself for the last, and removes the log under the others."""
+    opened(tmp_path)
+    database = open_database(tmp_path)
+    with database.read() as connection:
+        connection.execute(text("SELECT * FROM episodes"))
+    opened(tmp_path)
+    script = f"import sqlite3; sqlite3.connect({str(tmp_path / FILE)!r}).execute('SELECT * FROM episodes')"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert (tmp_path / f"{FILE}-wal").exists()
+    database.close()
+
+
+def test_the_mode_that_somebody_gave_a_record_stays(tmp_path: Path) -> None:
+    opened(tmp_path)
+    (tmp_path / FILE).chmod(0o640)
+    opened(tmp_path)
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o640
 
 
 # ---------------------------------------------------------------------- what lies in it

@@ -73,7 +73,7 @@ def _train(
 
 def _move(source: Path, place: Path) -> None:
     """Moves a finished adapter to where versions lie, lastingly."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.replace(source, place)
     sync_folder(place.parent)
     sync_folder(source.parent)

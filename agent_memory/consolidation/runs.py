@@ -49,7 +49,7 @@ def held(path: Path, namespace: Namespace) -> Iterator[None]:
     Raises:
         RunBusy: somebody else has it; the message says which process.
     """
-    (path / "runs").mkdir(parents=True, exist_ok=True)
+    (path / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path / "runs" / f"{namespace.key}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         try:

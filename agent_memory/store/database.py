@@ -169,6 +169,8 @@ def open_database(
     with translated():
         if url is None:
             directory.refuse_missing_record(path)
+            if not read_only:
+                directory.make_record(path)
             engine = _sqlite_engine(path, settings=settings, read_only=read_only)
         else:
             engine = _postgresql_engine(url)

@@ -11,9 +11,11 @@ What it does not know: databases. `database.py` opens what is here.
 from __future__ import annotations
 
 import os
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
-from agent_memory.durable import refusal, write_file
+from agent_memory.durable import BESIDE, refusal, write_file
 from agent_memory.errors import InvalidInput, StoreCorrupt, StoreError
 
 FILE = "memory.sqlite3"
@@ -92,6 +94,30 @@ def refuse_missing_record(path: Path) -> None:
             f"{file} is missing or empty, but {', '.join(left)} of it exist: restore the file from a backup, "
             "or empty the directory to begin anew"
         )
+
+
+def make_record(path: Path) -> None:
+    """Makes the file of the record where it is missing, for its owner only; its log takes the same mode.
+
+    Raises:
+        StoreFull: no space is left.
+        StoreReadOnly: the directory refuses it.
+        StoreError: it cannot be made for another reason.
+    """
+    # SQLite would make it as the umask has it, which is the whole process's. A file that is there keeps its
+    # mode: somebody may have opened it to a reader on purpose.
+    if (path / FILE).exists():
+        return
+    # Not opened under its name: to close a file ends all locks that the process has on it, those of another
+    # memory at this path, too (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    beside = path / f"{BESIDE}{uuid.uuid4().hex}"
+    try:
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with suppress(OSError):  # another was first; or there are no links here (FAT), and no modes either
+            os.link(beside, path / FILE)
+        beside.unlink()
+    except OSError as error:
+        raise refusal(error)(f"{path / FILE} cannot be made: {error.strerror}: {_RIGHTS}") from error
 
 
 def _holds_something(path: Path) -> bool:
