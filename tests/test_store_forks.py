@@ -7,12 +7,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from agent_memory import MemoryManager
 from agent_memory.errors import StoreError
+from agent_memory.store import forks
 from agent_memory.store.locks import locked
+from tests.store_places import Place, in_child, texts
 
 
 def test_a_lock_is_held_by_one_and_given_back(tmp_path: Path) -> None:
@@ -110,3 +116,113 @@ def test_a_process_forked_from_one_with_an_open_index_works_and_ends(tmp_path: P
         memory.close()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=240)
+
+
+# ---------------------------------------------------------------------- SQLite's locks
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["inherited", "opened anew"])
+def test_what_a_child_adds_after_its_parent_has_closed_is_kept(place: Place, anew: bool) -> None:
+    """Without locks of its own it would write to a log that the parent, as the last one, has removed."""
+    memory = place.open(user_id="alice")
+    memory.add("before")
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            mine = place.open(user_id="alice") if anew else memory
+            mine.add("the child's first")
+            os.write(to_parent, b"x")
+            os.read(from_parent, 1)
+            mine.add("the child's second")
+        finally:
+            os._exit(0)
+    os.read(from_child, 1)
+    memory.close()
+    with place.open(user_id="alice") as again:
+        again.add("between")
+    os.write(to_child, b"x")
+    os.waitpid(pid, 0)
+    for end in (from_child, to_parent, from_parent, to_child):
+        os.close(end)
+    with place.open(user_id="alice") as again:
+        assert texts(again) == {"before", "the child's first", "between", "the child's second"}
+        assert again.verify() == []
+
+
+def test_a_fork_among_writing_and_searching_threads_costs_nobody_anything(place: Place) -> None:
+    with place.open(user_id="alice") as memory:
+        memory.add("tea at four")
+        ended = threading.Event()
+        failed: list[Exception] = []
+        added = []
+
+        def works(number: int) -> None:
+            try:
+                while not ended.is_set():
+                    added.append(memory.add(f"cup {number}.{len(added)}").episode.text)
+                    memory.search("tea")
+            except Exception as error:  # noqa: BLE001  # a thread's error is the test's
+                failed.append(error)
+
+        threads = [threading.Thread(target=works, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        children = [in_child(lambda n=n: memory.add(f"child {n}").episode.text) for n in range(12)]
+        ended.set()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert texts(memory) == {"tea at four", *children, *added}
+        assert memory.verify() == []
+
+
+def tried(memory: MemoryManager) -> Callable[[], str]:
+    """What a child is told that adds an episode, and one that opens the memory anew."""
+
+    def child() -> str:
+        told = []
+        for call in (lambda: memory.add("x"), lambda: MemoryManager.open(memory.database.path, user_id="a")):
+            try:
+                call()
+            except StoreError as error:
+                told.append(str(error))
+        return " ".join(told)
+
+    return child
+
+
+def test_a_child_that_was_forked_inside_a_transaction_is_refused_and_its_parent_goes_on(
+    tmp_path: Path,
+) -> None:
+    with Place(tmp_path, None).open(user_id="alice") as memory:
+        with memory.database.write() as connection:
+            connection.execute(text("UPDATE counters SET value = value"))
+            said = in_child(tried(memory))
+        assert said.count("fork between transactions") == 2
+        memory.add("after")
+        assert in_child(lambda: memory.add("later").event) == "ADD"
+        assert texts(memory) == {"after", "later"}
+
+
+def test_a_fork_waits_for_a_transaction_for_so_long_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "PATIENCE_SECONDS", 0.05)
+    with Place(tmp_path, None).open(user_id="alice") as memory:
+        begun, ended = threading.Event(), threading.Event()
+
+        def reads() -> None:
+            with memory.database.read():
+                begun.set()
+                ended.wait(60)
+
+        thread = threading.Thread(target=reads)
+        thread.start()
+        assert begun.wait(60)
+        assert in_child(tried(memory)).count("fork between transactions") == 2
+        memory.add("the parent goes on")
+        ended.set()
+        thread.join()
+        assert in_child(lambda: len(memory.list())) == 1

@@ -24,7 +24,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from sqlalchemy.pool import QueuePool
 
 from agent_memory.config import StoreConfig
 from agent_memory.errors import InvalidInput, StoreClosed, StoreCorrupt, StoreError, StoreReadOnly
-from agent_memory.store import directory, tables
+from agent_memory.store import directory, forks, tables
 from agent_memory.store.directory import FILE
 from agent_memory.store.failures import translated
 from agent_memory.store.locks import locked
@@ -101,6 +101,7 @@ class Database:
             self._turn,
             translated(self._driver_error),
             _in_turn(self.path),
+            self._inside(),
             self._writing.begin() as connection,
         ):
             yield connection
@@ -114,7 +115,7 @@ class Database:
             StoreError: what the database reports.
         """
         self._check()
-        with translated(self._driver_error), self._reading.begin() as connection:
+        with translated(self._driver_error), self._inside(), self._reading.begin() as connection:
             yield connection
 
     def truncate_log(self, *, patience_seconds: float = 0.2) -> bool:
@@ -127,7 +128,7 @@ class Database:
             return True
         if self.read_only:
             return False
-        with self._turn, translated(), _in_turn(self.path):
+        with self._turn, translated(), _in_turn(self.path), self._inside():
             connection = self.engine.raw_connection()
             try:
                 # A reader may hold it for long; the caller retries later, so it is not waited for.
@@ -143,9 +144,18 @@ class Database:
             self._closed = True
             self.engine.dispose(close=self._pid == os.getpid())
 
+    def _inside(self) -> AbstractContextManager[None]:
+        """Holds up a fork meanwhile, but for PostgreSQL, whose connection the child leaves alone."""
+        return forks.inside() if self.is_sqlite else nullcontext()
+
     def _check(self) -> None:
         if self._closed:
             raise StoreClosed(f"the memory at {self.path} was closed; open it again")
+        if self.is_sqlite and not forks.may_use_sqlite():
+            raise StoreError(
+                "this process was forked in the middle of a transaction, and would lose what it writes: fork "
+                "between transactions, or start the process with spawn"
+            )
         if self._pid != os.getpid():  # forked: the parent's connections are not ours to use or to close
             self.engine.dispose(close=False)
             self._turn = threading.Lock()
@@ -227,6 +237,7 @@ def _sqlite_engine(path: Path, *, settings: StoreConfig, read_only: bool) -> Eng
         json_serializer=dump_json,
     )
     event.listen(engine, "begin", _begin_sqlite)
+    forks.watch(engine)
     return engine
 
 
@@ -288,7 +299,7 @@ def _bring_to_head(database: Database) -> None:
         return
     if database.read_only:
         raise StoreReadOnly(f"the memory at {database.path} needs a migration, but refuses writes")
-    with _in_turn(database.path):
+    with _in_turn(database.path), database._inside():
         if database.is_sqlite:
             connection = database.engine.raw_connection()
             connection.cursor().execute("PRAGMA journal_mode=WAL")

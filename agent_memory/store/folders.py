@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from agent_memory.store import forks
 from agent_memory.store.seals import is_whole, seal_path, unseal
 from agent_memory.store.vectors import ChromaFolder
 
@@ -33,7 +34,7 @@ def is_sound(folder: Path, *, lock: int | None = None) -> bool:
     """
     try:
         location = f"file:{quote(str(folder / 'chroma.sqlite3'))}?mode=ro"
-        with closing(sqlite3.connect(location, uri=True)) as opened:
+        with forks.inside(), closing(sqlite3.connect(location, uri=True)) as opened:
             if opened.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 return False
         if seal_path(folder).exists():

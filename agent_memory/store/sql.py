@@ -21,6 +21,7 @@ from urllib.parse import quote
 from sqlalchemy import text
 
 from agent_memory.errors import InvalidInput
+from agent_memory.store import forks
 from agent_memory.store.database import Database
 from agent_memory.store.directory import FILE
 from agent_memory.store.failures import translated
@@ -75,7 +76,11 @@ def _sqlite(database: Database, body: str, parameters: Any) -> list[dict[str, An
     log = database.path / f"{FILE}-wal"
     how = "?mode=ro" if log.exists() or not database.read_only else "?mode=ro&immutable=1"
     location = "file:" + quote(str(database.path / FILE)) + how
-    with translated(), closing(sqlite3.connect(location, uri=True, isolation_level=None)) as connection:
+    with (
+        translated(),
+        forks.inside(),
+        closing(sqlite3.connect(location, uri=True, isolation_level=None)) as connection,
+    ):
         connection.execute("PRAGMA query_only=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.row_factory = sqlite3.Row
