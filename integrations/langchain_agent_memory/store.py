@@ -41,13 +41,15 @@ from langgraph.store.base import (
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import items as rows
 from agent_memory.store import scope
-from langchain_agent_memory.store_filters import matches, matches_path, scope_in
+from langchain_agent_memory.store_filters import check_filter, matches, matches_path, scope_in
 
 if TYPE_CHECKING:
     from agent_memory import MemoryManager
     from agent_memory.types import Namespace
 
 Path = tuple[str, ...]
+_MOST_ROWS = 2**62  # two of them, offset and limit, add up within what a database counts to
+_MOST_MINUTES = 500_000_000  # of a time to live: some 950 years, within what a time can hold (chosen)
 ScopeFrom = Sequence[str] | Callable[[Path], "str | Mapping[str, str] | None"]
 
 
@@ -98,14 +100,15 @@ class AgentMemoryStore(BaseStore):
         """The results in the order of the operations; reads first, then all writes in one transaction.
 
         Raises:
-            InvalidInput: A key or value that cannot be stored; nothing is written.
-            FilterError: An operator that does not exist.
+            InvalidInput: A key, value, time to live or limit that cannot be used; nothing is written.
+            FilterError: A filter that is no mapping, or an operator that does not exist; nothing is written.
             EmbeddingError: The embedder failed; nothing is written.
             StoreError: The record cannot be read or written.
         """
         ops = list(ops)
         for op in ops:
             validate_op_namespace(op)
+            _check(op)
         writes = {(op.namespace, op.key): _checked(op) for op in ops if isinstance(op, PutOp)}
         results, read = self._read(ops)
         self._write(list(writes.values()), read)
@@ -307,14 +310,26 @@ def _texts(op: PutOp, fields: Sequence[str]) -> list[str]:
     return [text for field in chosen for text in get_text_at_path(op.value, field)]
 
 
+def _check(op: Op) -> None:
+    """Sees to it that a database can be asked for this."""
+    if isinstance(op, GetOp | PutOp):
+        for part in (*op.namespace, op.key):
+            rows.checked_text(part)
+    if isinstance(op, SearchOp):
+        for label in op.namespace_prefix:
+            rows.checked_text(label)
+        check_filter(op.filter)
+    if isinstance(op, SearchOp | ListNamespacesOp):
+        for name, number in (("limit", op.limit), ("offset", op.offset)):
+            if not isinstance(number, int) or not 0 <= number < _MOST_ROWS:
+                raise InvalidInput(f"{name} is a whole number from 0, not {number!r:.40}")
+
+
 def _checked(op: PutOp) -> PutOp:
     """The write with a value of its own, so that a later change by the caller changes nothing here."""
-    key = rows.checked_text(op.key)
-    for label in op.namespace:
-        rows.checked_text(label)
-    if op.ttl is not None and not op.ttl > 0:
-        raise InvalidInput(f"a time to live is a positive number of minutes, not {op.ttl!r}")
-    return op._replace(key=key, value=None if op.value is None else rows.checked_value(op.value))
+    if op.ttl is not None and not (isinstance(op.ttl, int | float) and 0 < op.ttl <= _MOST_MINUTES):
+        raise InvalidInput(f"a time to live is a positive number of minutes, not {op.ttl!r:.40}")
+    return op._replace( value=None if op.value is None else rows.checked_value(op.value))
 
 
 def _fields(item: rows.Item) -> dict[str, Any]:

@@ -15,14 +15,38 @@ Path = tuple[str, ...]
 
 _FIELD = re.compile(r"\{(user_id|agent_id)\}")
 _ORDER = {"$gt": (1,), "$gte": (0, 1), "$lt": (-1,), "$lte": (-1, 0)}
+_OPERATORS = ("$eq", "$ne", *_ORDER)
+
+
+def check_filter(conditions: object) -> None:
+    """Sees to it that a filter means something, whatever it will be compared with.
+
+    Raises:
+        FilterError: It is no mapping, or names an operator that does not exist.
+    """
+    if conditions is None:
+        return
+    if not isinstance(conditions, Mapping):
+        raise FilterError(f"a filter is a mapping of names to values, not {type(conditions).__name__}")
+    for wanted in conditions.values():
+        _check_part(wanted)
+
+
+def _check_part(wanted: object) -> None:
+    if isinstance(wanted, Mapping):
+        operators = any(str(key).startswith("$") for key in wanted)
+        for key, one in wanted.items():
+            if not operators:
+                _check_part(one)
+            elif key not in _OPERATORS:
+                raise FilterError(f"no filter operator {key!r:.40}; there are {', '.join(_OPERATORS)}")
+    elif isinstance(wanted, list | tuple):
+        for one in wanted:
+            _check_part(one)
 
 
 def matches(value: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
-    """Whether the value meets every condition; keys are names, never paths or SQL.
-
-    Raises:
-        FilterError: An operator that does not exist.
-    """
+    """Whether the value meets every condition of a checked filter; keys are names, never paths or SQL."""
     return all(_meets(value.get(key), wanted) for key, wanted in conditions.items())
 
 
@@ -44,8 +68,6 @@ def _compares(value: Any, operator: str, operand: Any) -> bool:
         return bool(value == operand)
     if operator == "$ne":
         return bool(value != operand)
-    if operator not in _ORDER:
-        raise FilterError(f"no filter operator {operator!r}; there are $eq, $ne, $gt, $gte, $lt, $lte")
     pair = _comparable(value, operand)
     return pair is not None and (pair[0] > pair[1]) - (pair[0] < pair[1]) in _ORDER[operator]
 

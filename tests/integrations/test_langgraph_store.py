@@ -213,6 +213,51 @@ def test_a_filter_key_or_value_is_never_sql_or_a_path(store, key):
     assert [i.key for i in store.search(("a",), filter={key: 7})] == ["two"]
 
 
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"n": {"$regex": 1}},
+        {"other": 2, "n": {"$regex": 1}},
+        {"in": {"n": {"$regex": 1}}},
+        {"n": [{"$regex": 1}]},
+    ],
+)
+@pytest.mark.parametrize("path", [("a",), ("empty",)])
+def test_an_unknown_operator_is_named_whatever_there_is_to_compare(store, path, conditions):
+    store.put(("a",), "k", {"n": 1})
+    with pytest.raises(FilterError, match=r"'\$regex'"):
+        store.search(path, filter=conditions)
+
+
+@pytest.mark.parametrize("conditions", ["n", ["n"], 5, True])
+def test_a_filter_that_is_no_mapping_is_refused(store, conditions):
+    with pytest.raises(FilterError, match="mapping"):
+        store.search(("a",), filter=conditions)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        GetOp(("a",), "half \ud800"),
+        GetOp(("half \ud800",), "k"),
+        SearchOp(("half \ud800",)),
+        SearchOp(("a",), limit=-1),
+        SearchOp(("a",), limit=2**70),
+        SearchOp(("a",), limit="3"),
+        SearchOp(("a",), offset=-1),
+        ListNamespacesOp(limit=-1),
+        PutOp(("a",), "k", {}, ttl=float("inf")),
+        PutOp(("a",), "k", {}, ttl=1e300),
+        PutOp(("a",), "k", {}, ttl="5"),
+    ],
+    ids=str,
+)
+def test_an_operation_that_no_database_could_carry_out_is_refused_before_anything_is_done(store, op):
+    with pytest.raises(InvalidInput):
+        store.batch([PutOp(("a",), "good", {"n": 1}), op])
+    assert store.search(("a",)) == []
+
+
 def test_an_unknown_operator_is_refused_and_what_has_no_order_is_not_in_order(store):
     store.put(("a",), "k", {"n": 1, "s": "m", "none": None, "list": [1]})
     with pytest.raises(FilterError, match="regex"):
