@@ -120,12 +120,14 @@ def context(
         largest: results that a search may be asked for (`SearchConfig.max_k`).
 
     Raises:
-        InvalidInput: `retrieval` is none of the three, or the budget is not positive.
+        InvalidInput: `retrieval` is none of the three, the query no text, or the budget not positive.
     """
     if retrieval not in ("all", "lean", "none"):
-        raise InvalidInput(f"retrieval is 'all', 'lean' or 'none', not {retrieval!r}")
-    if budget_tokens < 1:
-        raise InvalidInput("budget_tokens must be at least 1")
+        raise InvalidInput(f"retrieval is 'all', 'lean' or 'none', not {retrieval!r:.40}")
+    if not isinstance(query, str):
+        raise InvalidInput(f"a query is text, not {type(query).__name__}")
+    if not isinstance(budget_tokens, int) or budget_tokens < 1:
+        raise InvalidInput("budget_tokens must be a whole number from 1")
     if retrieval == "none" or not query.strip():
         return Context("", (), 0)
     count = count or (lambda text: -(-len(text) // CHARACTERS_PER_TOKEN))

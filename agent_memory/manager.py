@@ -312,7 +312,7 @@ class MemoryManager:
         """The context block for a query; `lean` only for a model that wears the active version.
 
         Raises:
-            InvalidInput: `retrieval` is none of the three, or the budget is not positive.
+            InvalidInput: `retrieval` is none of the three, the query no text, or the budget not positive.
         """
         namespace = self._scope(user_id, agent_id)
         return self.weights.context(namespace, query, budget_tokens=budget_tokens, retrieval=retrieval)

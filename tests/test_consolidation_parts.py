@@ -6,6 +6,7 @@ import math
 import random
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -192,6 +193,15 @@ def test_a_block_keeps_its_budget_and_uses_what_fits() -> None:
 def test_a_block_of_no_known_kind_is_refused() -> None:
     with pytest.raises(InvalidInput, match="retrieval"):
         answer.context(lambda *_: [], "x", budget_tokens=9, retrieval="some")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("query", "budget"), [(None, 9), (5, 9), (["x"], 9), ("x", 0), ("x", "9"), ("x", [])], ids=str
+)
+def test_a_block_for_what_is_no_text_or_within_what_is_no_number_is_refused(query: Any, budget: Any) -> None:
+    for retrieval in ("all", "none"):
+        with pytest.raises(InvalidInput, match=r"query|budget_tokens"):
+            answer.context(lambda *_: [], query, budget_tokens=budget, retrieval=retrieval)
 
 
 def test_the_folders_of_runs_and_versions_are_their_owners_alone(tmp_path: Path) -> None:
