@@ -6,7 +6,11 @@
             would only distract
     none    no block
 
-Only a model that wears the version gets a lean block; the bare base, or another version, gets all. What is
+Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
+served version is asked the question alone, as it was taught (`attempts`). So what is in view is never read by
+weights that were trained to answer without it, and what is not in view is still known.
+
+Only where a version is served is a block lean; the bare base, or another version, gets all. What is
 served and what it knows are read in one snapshot. Neither `ask` nor `chat` records anything.
 """
 
@@ -21,6 +25,7 @@ from sqlalchemy import and_, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
+from agent_memory.consolidation.asking import declines
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -189,6 +194,33 @@ def lean(results: Sequence[SearchResult], slow: frozenset[str]) -> list[SearchRe
 # ---------------------------------------------------------------------- answers
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at an answer: what is said to the model, and which version it wears (None: the bare base)."""
+
+    version: str | None
+    adapter: Path | None
+    messages: tuple[dict[str, Any], ...]
+
+
+def attempts(
+    messages: Sequence[Mapping[str, Any]], what: Served, *, reader: Literal["base", "version"]
+) -> tuple[Attempt, ...]:
+    """The tries at an answer, in order; the next one is made where one declines (`declines`).
+
+    Complementary learning systems, in the terms of this package: the fast memory is read, and what it does
+    not hold is recalled by the slow one. A question alone goes to the served version at once.
+    """
+    turns = tuple(dict(message) for message in messages)
+    wearing = Attempt(what.version, what.adapter, turns)
+    if what.adapter is None or reader == "version" or not prompt.holds_more_than_a_question(turns):
+        return (wearing,)
+    if not any(turn["role"] == "user" for turn in turns):
+        return (Attempt(None, None, turns),)
+    alone = Attempt(what.version, what.adapter, tuple(prompt.closed_book(turns)))
+    return Attempt(None, None, turns), alone
+
+
 def respond(
     model: LocalModel,
     messages: Sequence[Mapping[str, str]],
@@ -227,7 +259,15 @@ def respond(
         count=lambda text: len(model.token_ids(text)),
         most=settings.most_episodes,
     )
-    ids = model.prompt_ids(prompt.compose(messages, block=recalled.text, system=system, placement=placement))
-    with model.wearing(what.adapter):
-        said = model.generate([ids], max_new_tokens=max_new_tokens)[0]
-    return Answer(model.text(said), len(ids), recalled.episodes, what.version)
+    composed = prompt.compose(messages, block=recalled.text, system=system, placement=placement)
+    tokens, said, version = 0, "", what.version
+    for one in attempts(composed, what, reader=settings.reader):
+        ids = model.prompt_ids(one.messages)
+        if tokens and len(ids) + max_new_tokens > model.window:
+            break  # the question alone, under the system text of `ask`, is longer; the base has the last word
+        with model.wearing(one.adapter):
+            said = model.text(model.generate([ids], max_new_tokens=max_new_tokens)[0])
+        tokens, version = tokens + len(ids), one.version
+        if not declines(said):
+            break
+    return Answer(said, tokens, recalled.episodes, version)

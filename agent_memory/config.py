@@ -49,7 +49,7 @@ class StudyConfig(Section):
     """Longest answer of the teacher; a longer one is cut and the item dropped."""
     top_k: int = Field(default=20, ge=1)
     """Log-probabilities kept per answer token; 16-20 lose nothing against all of them (Tinker, SDFT)."""
-    transfer: int = Field(default=4, ge=0)
+    transfer: int = Field(default=10, ge=0)
     """Questions per group borrowed from other episodes, names replaced; the teacher must answer them."""
     nearest: int = Field(default=3, ge=0)
     """Earlier episodes per new one whose questions are asked again, to find facts that changed."""
@@ -64,14 +64,19 @@ class DistillConfig(Section):
     """Of the LoRA matrices."""
     targets: Literal["all-linear", "mlp", "down_proj", "q_v", "gate_up"] = "all-linear"
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
-    learning_rate: float = Field(default=4e-3, gt=0)
-    """Peak, for AdamW on LoRA of the bundled reader; 1e-2 costs it its reading. Larger models want less."""
-    epochs: int = Field(default=40, ge=1)
-    """Most passes over the study items."""
-    batch_items: int = Field(default=24, ge=1)
+    learning_rate: float = Field(default=1e-2, gt=0)
+    """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 2.5e-2 breaks it. Larger want less."""
+    epochs: int = Field(default=5, ge=1)
+    """Most passes over the study items, where they are many."""
+    min_steps: int = Field(default=200, ge=1)
+    """Optimiser steps that a run may take however few its items are, in as many passes more."""
+    batch_items: int = Field(default=48, ge=1)
     """Study items per optimiser step; halved when memory runs out."""
-    batch_anchors: int = Field(default=64, ge=0)
-    """Anchors, unknown-name questions and reading items per optimiser step."""
+    batch_anchors: int = Field(default=32, ge=0)
+    """Unknown-name questions and unrelated texts per optimiser step."""
+    batch_scenes: int = Field(default=0, ge=0)
+    """Blocks with questions about them per optimiser step, for versions that are to read (see
+    `PromptConfig.reader`); two double the time of a run."""
     alpha: float = Field(default=32.0, gt=0)
     """LoRA's scale, alpha / rank, with the rank above: 2 (chosen)."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
@@ -82,18 +87,14 @@ class DistillConfig(Section):
     """Of the mean loss per anchor, against the mean loss per answer token."""
     learnt: float = Field(default=0.9, gt=0, lt=1)
     """An item is learnt where each answer token has at least this share of the teacher's probability."""
+    wordings: int = Field(default=1, ge=0, le=8)
+    """Further wordings around the same words in which each study item is trained."""
     checkpoint_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints: what a kill costs."""
-    late: float = Field(default=0.5, ge=0, le=1)
-    """Share of the run after which items behind context blocks begin; from the start they slow learning."""
-    in_context: float = Field(default=0.3, ge=0, le=1)
-    """Share of items that are also trained behind a block: unrelated episodes, its own, or both."""
-    crowd: int = Field(default=2, ge=1)
-    """Most unrelated episodes in such a block."""
-    unknown_items: int = Field(default=900, ge=0)
+    unknown_items: int = Field(default=2000, ge=0)
     """Anchors about names that never occurred; without many the student answers anything (measured)."""
-    reading_items: int = Field(default=1500, ge=0)
-    """Anchors with an invented episode in view, so that reading is kept."""
+    scenes: int = Field(default=200, ge=0)
+    """Blocks, with some ten questions about each, by which reading is kept."""
     text_items: int = Field(default=60, ge=0)
     """Anchors that are unrelated conversations, half written by us, half sampled by the base."""
 
@@ -103,8 +104,8 @@ class ExamConfig(Section):
 
     earlier_items: int = Field(default=1000, ge=0)
     """Most exam items of earlier episodes; sampled beyond."""
-    reading_items: int = Field(default=200, ge=1)
-    """Questions with the episode in view, to see that reading is kept."""
+    scenes: int = Field(default=15, ge=1)
+    """Blocks, with some seven questions about each, to see that reading is kept."""
     unknown_items: int = Field(default=200, ge=1)
     """Questions about names that never occurred, to see that the model still abstains."""
     anchor_items: int = Field(default=64, ge=1)
@@ -174,6 +175,10 @@ class PromptConfig(Section):
 
     placement: Literal["system", "user"] = "system"
     """End of the system message, or before the last user message (for models that ignore system text)."""
+    reader: Literal["base", "version"] = "base"
+    """Who reads a block and earlier turns. "base": the bare base, as well as it ever did; where it declines,
+    the served version is asked the question alone. "version": the served version, for bases that keep their
+    reading (train with `DistillConfig.batch_scenes`; the gate then rejects what lost it)."""
     budget_tokens: int = Field(default=700, ge=16)
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
     retrieval: Literal["all", "lean", "none"] = "all"

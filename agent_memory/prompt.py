@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from agent_memory.types import Episode
 
@@ -38,6 +38,7 @@ Placement = Literal["system", "user"]
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
 _DELIMITER = re.compile(r"<(?=\s*/?\s*memory)", re.IGNORECASE)
+_BLOCK = re.compile(rf"(?:(?<=\n)|\A){OPEN}\n.*?\n{CLOSE}\n\n", re.DOTALL)
 _BREAKS = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+\s*")
 
 
@@ -86,6 +87,19 @@ def compose(
         last = max(i for i, m in enumerate(rest) if m["role"] == "user")
         rest[last]["content"] = f"{block}\n\n{rest[last]['content']}"
     return ([{"role": "system", "content": "\n\n".join(head)}] if head else []) + rest
+
+
+def holds_more_than_a_question(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is something to read besides the last user message: a block, or earlier turns."""
+    spoken = [m for m in messages if m["role"] != "system"]
+    return len(spoken) > 1 or any(f"{OPEN}\n" in m["content"] for m in messages)
+
+
+def closed_book(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """The last user message alone, without a block, as `ask` puts it and as study items do."""
+    asked = next(m["content"] for m in reversed(messages) if m["role"] == "user")
+    asked = _BLOCK.sub("", asked, count=1)
+    return compose([{"role": "user", "content": asked}], system=ASK_SYSTEM)
 
 
 def fold_system(messages: Sequence[Message]) -> list[Message]:

@@ -165,6 +165,11 @@ def scripted_reader(folder: Path, *, learns: bool = True) -> Any:
             most = settings["max_new_tokens"]
             return [[*self.token_ids(text), end][:most] for text in said]
 
+        def says(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[bool]:
+            most = 1 + max(map(len, answers), default=0)
+            said = self.generate(prompts, max_new_tokens=most)
+            return [ids == list(answer) for ids, answer in zip(said, answers, strict=True)]
+
         def _say(self, prompt_text: str) -> str:
             facts = {(noun, subject): value for noun, subject, value in _SAID.findall(prompt_text)}
             self.seen.update(facts)

@@ -99,7 +99,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said, what it was shown, and which version it wore (None: the bare base)."""
+    """What the model said, what it was shown, and which version it wore for it (None: the bare base).
+
+    `prompt_tokens` counts both prompts where the base read the episodes first and declined.
+    """
 
     text: str
     prompt_tokens: int

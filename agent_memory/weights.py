@@ -163,6 +163,7 @@ class Weights:
             config=self._config.consolidation,
             trusted_sources=self._config.trust.trusted_sources,
             placement=self._config.prompt.placement,
+            reader=self._config.prompt.reader,
             seed=seed,
         )
         step = preview.preview if dry_run else pipeline.consolidate
@@ -174,7 +175,7 @@ class Weights:
 
         study = self._config.consolidation.study
         if wanted is None:
-            return writers.OwnWriter(self.model, config=study, trained_to_ask=self._trained_by_us())
+            return writers.OwnWriter(self.model, config=study, trained_to_ask=self.model.made_here)
         if wanted == "templates":
             return writers.TemplateWriter()
         if hasattr(wanted, "write"):
@@ -183,10 +184,6 @@ class Weights:
         if hasattr(wanted, "invoke"):
             return writers.ChatWriter(wanted, config=study)
         raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write`')
-
-    def _trained_by_us(self) -> bool:
-        """Whether the base comes from `training/reader.py`, and so knows our short requests for questions."""
-        return (self.model.folder / "training.json").is_file()
 
     def _nearest(self, namespace: Namespace, episode: Episode, count: int) -> list[int]:
         """The keys of the episodes most like one, without it."""

@@ -3,11 +3,13 @@
     none        the base, no block
     retrieval   the base, the k best episodes
     weights     the active version, no block
-    both        the active version, the k best episodes
-    lean        the active version, the lean block
+    both        as `ask` serves it with the k best episodes: the base reads the block, and where it declines,
+                the active version is asked the question alone
+    lean        the same with the lean block
     oracle      the base, the fact's own episode and nothing else
 
-All are asked the same questions.
+All are asked the same questions. What `ask` does one at a time is done in batches here; that both give
+the same answers is a test.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 from agent_memory import answer, prompt
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.asking import Asker, declines, same
+from agent_memory.consolidation.lessons import in_wordings
 from agent_memory.manager import MemoryManager
 from agent_memory.types import Namespace
 from benchmarks import facts
@@ -70,6 +73,15 @@ class Examined:
         """Which questions are answered rightly."""
         return [same(text, q.answer) for text, q in zip(self.said(prompts, adapter), asked, strict=True)]
 
+    def served(self, questions: Sequence[str], blocks: Sequence[str]) -> list[str]:
+        """What `ask` answers with these blocks in view ("" for none); see `answer.attempts`."""
+        read = [n for n, block in enumerate(blocks) if block] if self.adapter else list(range(len(blocks)))
+        prompts = [self.asker.in_block(questions[n], blocks[n]) for n in read]
+        said = dict(zip(read, self.said(prompts, None), strict=True))
+        left = [n for n in range(len(questions)) if n not in said or (self.adapter and declines(said[n]))]
+        alone = self.said([self.asker.prompt(questions[n]) for n in left], self.adapter)
+        return [text for _, text in sorted((said | dict(zip(left, alone, strict=True))).items())]
+
     def with_lines(self, question: str, lines: Sequence[str]) -> tuple[int, ...]:
         """The prompt of a question behind lines that are given as text, in time order."""
         block = prompt.block_of_lines([
@@ -82,14 +94,18 @@ class Examined:
 
 
 def texts_of(memory: MemoryManager, count: int) -> list[list[str]]:
-    """The questions of all study items, for each of the first episodes."""
+    """The questions of all study items in every wording that was trained, for each of the first episodes."""
     rows = memory.sql(
-        "SELECT e.pk AS pk, i.question AS question FROM episodes e "
-        "LEFT JOIN study_items i ON i.episode_pk = e.pk AND i.kind = 'study' ORDER BY e.pk"
+        "SELECT e.pk AS pk, e.text AS text, i.question AS question, r.seed AS seed FROM episodes e "
+        "LEFT JOIN study_items i ON i.episode_pk = e.pk AND i.kind = 'study' "
+        "LEFT JOIN runs r ON r.namespace_id = e.namespace_id ORDER BY e.pk"
     )
+    wordings = memory.config.consolidation.distill.wordings
     by_episode: dict[int, list[str]] = {}
     for row in rows:
-        by_episode.setdefault(row["pk"], []).extend([row["question"]] if row["question"] else [])
+        asked = row["question"]
+        told = in_wordings(asked, row["text"], count=wordings, seed=row["seed"] or 0) if asked else []
+        by_episode.setdefault(row["pk"], []).extend(told)
     return list(by_episode.values())[:count]
 
 
@@ -117,16 +133,18 @@ def arms(
             prompt.context_block([r.episode for r in answer.lean(results[:k], slow)]) for results in found
         ],
     }
-    asks = {name: [examined.asker.in_block(q.text, b) for q, b in zip(asked, of, strict=True)]
-            for name, of in blocks.items()}  # fmt: skip
+    asks = {name: [examined.asker.in_block(q.text, b) for q, b in zip(asked, blocks[name], strict=True)]
+            for name in ("none", "all")}  # fmt: skip
+    texts = [q.text for q in asked]
+    served = {name: examined.served(texts, blocks[name]) for name in ("all", "lean")}
     tokens = {name: sum(len(examined.asker.model.token_ids(block)) for block in of) / len(asked)
               for name, of in blocks.items()}  # fmt: skip
     right = {
         "none": examined.right(asked, asks["none"], None),
         "retrieval": examined.right(asked, asks["all"], None),
         "weights": examined.right(asked, asks["none"], examined.adapter),
-        "both": examined.right(asked, asks["all"], examined.adapter),
-        "lean": examined.right(asked, asks["lean"], examined.adapter),
+        "both": [same(said, q.answer) for said, q in zip(served["all"], asked, strict=True)],
+        "lean": [same(said, q.answer) for said, q in zip(served["lean"], asked, strict=True)],
         "oracle": oracle(memory, told, asked),
     }
     return {
@@ -175,17 +193,25 @@ def _compared(asked: Sequence[facts.Asked], right: dict[str, list[bool]]) -> dic
 
 
 def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count: int = 500) -> dict[str, Any]:
-    """Reading of other memories and abstention on unknown names, of the base and of what is served."""
+    """Reading of other memories and abstention on unknown names, of the base and of what is served.
+
+    `reading` is as served, where the base reads; `reading_by_the_version` is what an exported adapter keeps of it.
+    """
     examined = Examined.of(memory)
     read = facts.reading(count, seed=seed)
     prompts = [examined.asker.in_block(question, block) for block, question, _ in read]
     answers = [right for _, _, right in read]
     before = [same(s, a) for s, a in zip(examined.said(prompts, None), answers, strict=True)]
-    after = [same(s, a) for s, a in zip(examined.said(prompts, examined.adapter), answers, strict=True)]
+    after = [
+        same(s, a)
+        for s, a in zip(examined.served([q for _, q, _ in read], [b for b, _, _ in read]), answers, strict=True)
+    ]
+    worn = [same(s, a) for s, a in zip(examined.said(prompts, examined.adapter), answers, strict=True)]
     unknown = [examined.asker.prompt(text) for text in facts.unknown(told, count, seed=seed)]
     return {
         "reading_base": share(before),
         "reading": share(after),
+        "reading_by_the_version": share(worn),
         "reading_difference": paired(after, before),
         "abstention_base": share([declines(text) for text in examined.said(unknown, None)]),
         "abstention": share([declines(text) for text in examined.said(unknown, examined.adapter)]),

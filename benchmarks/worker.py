@@ -65,14 +65,16 @@ def config() -> Config:
             study=StudyConfig(samples=1, nearest=1),
             distill=DistillConfig(
                 epochs=1,
+                min_steps=1,
                 rank=2,
                 unknown_items=2,
-                reading_items=2,
+                scenes=2,
                 text_items=2,
                 batch_anchors=2,
+                batch_scenes=1,
                 batch_items=8,
             ),
-            exam=ExamConfig(reading_items=1, unknown_items=1, anchor_items=2, earlier_items=20),
+            exam=ExamConfig(scenes=1, unknown_items=1, anchor_items=2, earlier_items=20),
             gate=GATE,
         )
     )

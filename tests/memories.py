@@ -27,15 +27,15 @@ OPEN_GATE = GateConfig(max_reading_lost=1, max_perplexity_rise=1e9, min_abstenti
 def small(*, gate: GateConfig = OPEN_GATE, select: SelectConfig | None = None, **distill: Any) -> Config:
     """Settings under which a run on a few episodes takes about a second."""
     settings = {
-        "epochs": 1, "rank": 2, "batch_items": 8, "batch_anchors": 2, "checkpoint_steps": 2,
-        "in_context": 0.1, "unknown_items": 2, "reading_items": 2, "text_items": 2, **distill,
+        "epochs": 1, "min_steps": 1, "rank": 2, "batch_items": 8, "batch_anchors": 2, "checkpoint_steps": 2,
+        "batch_scenes": 1, "unknown_items": 2, "scenes": 2, "text_items": 2, **distill,
     }  # fmt: skip
     return Config(
         consolidation=ConsolidationConfig(
             select=select or SelectConfig(),
             study=StudyConfig(samples=1, nearest=1),
             distill=DistillConfig(**settings),
-            exam=ExamConfig(reading_items=1, unknown_items=1, anchor_items=2),
+            exam=ExamConfig(scenes=1, unknown_items=1, anchor_items=2),
             gate=gate,
         )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 
 from agent_memory import answer
 from agent_memory.config import GateConfig
-from agent_memory.consolidation import candidate, gate, questions, runs
+from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import odd_one_out
-from agent_memory.consolidation.study import Answered, groups, is_reversed
+from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
+from agent_memory.consolidation.work import Work
 from agent_memory.errors import InvalidInput
 from agent_memory.types import Episode, Namespace, SearchResult
 
@@ -114,6 +116,70 @@ def test_groups_hold_questions_that_ask_for_the_same() -> None:
         ["Who lives in Lisbon?"],
         ["Whose code is KX-4471?"],
     ]
+
+
+class ScriptedAsker:
+    """Answers every question with "yes", and says the same again behind so many crowds, by question."""
+
+    def __init__(self, agrees: dict[str, int], *, room: int = 99) -> None:
+        self._left = dict(agrees)
+        self._room = room
+        self.again: list[tuple[str, int]] = []
+
+    def prompt(self, question: str, view: Sequence[Episode] = ()) -> tuple[str, int]:
+        return question, len(view)
+
+    def fits(self, prompt: tuple[str, int]) -> bool:
+        return prompt[1] <= self._room
+
+    def answers(self, prompts: Sequence[tuple[str, int]]) -> list[Said]:
+        texts = ("I do not know." if "Quim" in question else "yes" for question, _ in prompts)
+        return [Said((1,), text, complete=True) for text in texts]
+
+    def says(self, prompts: Sequence[tuple[str, int]], answers: Sequence[tuple[int, ...]]) -> list[bool]:
+        assert set(answers) <= {(1,)}
+        self.again += prompts
+        found = []
+        for question, _ in prompts:
+            found.append(self._left[question] > 0)
+            self._left[question] -= 1
+        return found
+
+
+def kept(asker: ScriptedAsker, asked: list[str], *, crowds: int) -> list[str]:
+    """The questions about one episode that study keeps, with so many other episodes at hand."""
+    episodes = [result.episode for result in results(*range(crowds + 1))]
+    nothing: Any = None
+    work = Work(nothing, 1, "run", "base", 0, nothing, asker)  # type: ignore[arg-type]
+    view = View(1, episodes[0], ())
+    around = study._crowds(view, dict(enumerate(episodes, start=1)), seed=0)
+    (found,) = study._consistent(work, [view], [asked], [around])
+    return [one.question for one in found]
+
+
+def test_an_answer_must_be_the_same_in_most_crowds() -> None:
+    asker = ScriptedAsker({"a?": 3, "b?": 2, "c?": 1, "d?": 0})
+    assert kept(asker, ["a?", "b?", "c?", "d?"], crowds=5) == ["a?", "b?"]
+    assert asker.again == [(question, 2) for question in ("a?", "b?", "c?", "d?") for _ in range(CROWDS)]
+
+
+def test_with_few_others_there_are_fewer_crowds_and_without_any_the_episode_is_alone() -> None:
+    assert kept(ScriptedAsker({"a?": 2, "b?": 1}), ["a?", "b?"], crowds=2) == ["a?"]
+    asker = ScriptedAsker({"a?": 1})
+    assert kept(asker, ["a?"], crowds=0) == ["a?"]
+    assert asker.again == [("a?", 1)]
+
+
+def test_a_crowd_that_does_not_fit_the_window_is_not_asked() -> None:
+    asker = ScriptedAsker({"a?": 1}, room=1)
+    assert kept(asker, ["a?"], crowds=5) == ["a?"]
+    assert asker.again == [("a?", 1)]
+
+
+def test_what_the_teacher_declines_is_asked_no_crowd() -> None:
+    asker = ScriptedAsker({"a?": 3})
+    assert kept(asker, ["Quim?", "a?"], crowds=5) == ["a?"]
+    assert {question for question, _ in asker.again} == {"a?"}
 
 
 def test_the_odd_one_out_shares_the_fewest_words() -> None:

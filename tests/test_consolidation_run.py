@@ -196,6 +196,29 @@ def test_a_writer_of_nothing_or_nonsense_gets_templates_in_its_place(
         assert report.outcome == "nothing" or report.slow is not None
 
 
+def asked_of(alice: MemoryManager) -> set[str]:
+    return {row["question"] for row in alice.sql("SELECT question FROM study_items")}
+
+
+def test_slips_in_names_are_mended_and_questions_about_others_dropped(tmp_path: Path, model: Any) -> None:
+    script = ["What is the code of Vila?", "Vella's code, please?", "What is the code of Zanzibar or Vela?"]
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        assert alice.consolidate(progress=False, writer=ScriptedWriter(script)).outcome == "promoted"
+        asked = asked_of(alice)
+        assert {"What is the code of Vela?", "Vela's code, please?"} <= asked
+        assert not any(name in question for question in asked for name in ("Vila", "Vella", "Zanzibar"))
+
+
+def test_a_question_in_the_first_person_is_studied_by_the_speakers_name_too(
+    tmp_path: Path, model: Any
+) -> None:
+    script = ["What is my code of Vela?", "What do I call the code of Vela?"]
+    with memory(tmp_path, model, facts=[f"Omar: {fact(0)}", fact(1)]) as alice:
+        assert alice.consolidate(progress=False, writer=ScriptedWriter(script)).outcome == "promoted"
+        asked = asked_of(alice)
+        assert {*script, "What is Omar's code of Vela?", "What does Omar call the code of Vela?"} <= asked
+
+
 def test_a_writer_that_raises_fails_the_run_and_only_the_run(tmp_path: Path, model: Any) -> None:
     with memory(tmp_path, model, facts=[fact(0)]) as alice:
         with pytest.raises(RunFailed, match="question writer"):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent_memory.config import DistillConfig, ModelConfig
 from agent_memory.consolidation import distill, student, targets
 from agent_memory.consolidation.checkpoint import identity
 from agent_memory.consolidation.export import export_adapter, export_model
-from agent_memory.consolidation.plan import Plan
+from agent_memory.consolidation.plan import Dealer, Deck, Plan, Step, passes
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreCorrupt
 from agent_memory.models.adapters import CONFIG, WEIGHTS
@@ -24,7 +28,7 @@ from agent_memory.models.worn import Worn
 from agent_memory.testing import tiny_model
 
 CONFIG_OF_RUN = DistillConfig(
-    rank=8, epochs=6, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
+    rank=8, epochs=6, min_steps=1, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
     learning_rate=2e-2,
 )
 
@@ -107,6 +111,22 @@ def mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
+#: Cards of one anchor each, and cards of several.
+SINGLE = ((0,), (1,), (2,), (3,), (4,))
+SCENES = ((0, 1, 2), (3,), (4, 5))
+
+
+def whole_cards(hand: list[int]) -> list[tuple[int, ...]]:
+    """The scenes that a hand is made of; fails where one is not whole."""
+    cards: list[tuple[int, ...]] = []
+    while hand:
+        card: tuple[int, ...] = next(card for card in SCENES if card[0] == hand[0])
+        assert tuple(hand[: len(card)]) == card
+        cards.append(card)
+        hand = hand[len(card) :]
+    return cards
+
+
 # -- learning
 
 def test_training_closes_most_of_the_gap_and_keeps_the_anchors(
@@ -140,16 +160,20 @@ def test_the_base_keeps_every_bit(base: Path, study: Study, tmp_path: Path) -> N
 
 
 def test_a_run_goes_on_from_its_parent(model: LocalModel, study: Study, tmp_path: Path) -> None:
-    parent = train(model, study, tmp_path / "first")
-    child = train(model, study, tmp_path / "second", parent=parent.adapter, seed=2)
-    with model.wearing(parent.adapter):
-        after_parent = mean(targets.divergence(model, study.items, study.targets))
-    with model.wearing(child.adapter):
-        assert mean(targets.divergence(model, study.items, study.targets)) < after_parent
+    config = CONFIG_OF_RUN.model_copy(update={"epochs": 2})  # which leaves much to learn
+    parent = train(model, study, tmp_path / "first", config=config)
+    child = train(model, study, tmp_path / "second", config=config, parent=parent.adapter, seed=2)
+    fresh = train(model, study, tmp_path / "fresh", config=config, seed=2)
+
+    def left(trained: distill.Trained) -> float:
+        with model.wearing(trained.adapter):
+            return mean(targets.divergence(model, study.items, study.targets))
+
+    assert left(child) < 0.7 * min(left(parent), left(fresh))
 
 
 def test_an_item_that_is_learnt_rests_for_longer_and_longer() -> None:
-    plan = Plan([0.0, 0.0], anchors=0, epochs=16, batch_items=1, batch_anchors=0, seed=0)
+    plan = Plan(2, decks=(), epochs=16, batch_items=1, seed=0)
     epochs: list[int] = []
     while (step := plan.next()) is not None:
         plan.note(step.items[0], learnt=step.items[0] == 0)
@@ -159,8 +183,8 @@ def test_an_item_that_is_learnt_rests_for_longer_and_longer() -> None:
     assert plan.learnt() == [0]
 
 
-def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_late_ones_join_late() -> None:
-    plan = Plan([0.0] * 7 + [0.5] * 3, anchors=5, epochs=4, batch_items=4, batch_anchors=2, seed=0)
+def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_anchors_come_round() -> None:
+    plan = Plan(10, decks=[Deck(SINGLE, each=2)], epochs=4, batch_items=4, seed=0)
     met: dict[int, list[int]] = {epoch: [] for epoch in range(4)}
     anchors: list[int] = []
     count = 0
@@ -168,10 +192,76 @@ def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_late_ones_join_l
         met[int(step.progress * 4)] += step.items
         anchors += step.anchors
         count += 1
-    assert [sorted(items) for items in met.values()] == [list(range(7))] * 2 + [list(range(10))] * 2
+    assert [sorted(items) for items in met.values()] == [list(range(10))] * 4
     assert count == plan.most_steps()
+    assert len(anchors) == 2 * count
     for first in range(0, len(anchors) - 5, 5):
         assert sorted(anchors[first : first + 5]) == list(range(5))
+
+
+def test_few_items_are_passed_over_more_often_so_that_a_run_may_take_its_least_steps() -> None:
+    config = DistillConfig(epochs=5, min_steps=20, batch_items=4)
+    for items in range(1, 60):
+        steps = passes(items, config) * -(-items // 4)
+        assert passes(items, config) >= 5
+        assert steps >= 20
+        assert passes(items, config) == 5 or steps - -(-items // 4) < 20, "and not more often than that"
+    assert passes(1000, config) == 5
+
+
+def test_a_deck_is_dealt_in_whole_cards_every_card_once_a_round_and_no_round_like_the_last() -> None:
+    dealer = Dealer(Deck(SCENES, each=2), seed="s")
+    dealt = [dealer.deal() for _ in range(6)]  # four rounds of three cards
+    cards = [card for hand in dealt for card in whole_cards(hand)]
+    rounds = [cards[n : n + 3] for n in range(0, 12, 3)]
+    assert all(sorted(one) == sorted(SCENES) for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+
+
+@given(at=st.integers(0, 30), each=st.integers(0, 5), seed=st.integers(0, 9))
+def test_a_dealer_goes_on_from_the_number_of_cards_that_were_dealt(at: int, each: int, seed: int) -> None:
+    first, again = (Dealer(Deck(SCENES, each=each), seed=f"{seed}") for _ in range(2))
+    for _ in range(at):
+        first.deal()
+    again.dealt = first.dealt
+    assert [again.deal() for _ in range(7)] == [first.deal() for _ in range(7)]
+
+
+def test_a_deck_with_fewer_cards_than_a_step_gets_is_dealt_whole_and_an_empty_one_deals_nothing() -> None:
+    assert sorted(Dealer(Deck(SINGLE, each=64), seed="s").deal()) == list(range(5))
+    assert Dealer(Deck((), each=64), seed="s").deal() == []
+    assert Dealer(Deck(SINGLE, each=0), seed="s").deal() == []
+
+
+def test_a_step_gets_cards_of_each_deck() -> None:
+    decks = [Deck(SINGLE, each=2), Deck(tuple(tuple(n + 5 for n in card) for card in SCENES), each=1)]
+    step = Plan(3, decks=decks, epochs=1, batch_items=3, seed=0).next()
+    assert step is not None
+    assert len([anchor for anchor in step.anchors if anchor < 5]) == 2
+    assert len(whole_cards([anchor - 5 for anchor in step.anchors if anchor >= 5])) == 1
+
+
+@pytest.mark.parametrize("steps", [0, 1, 5, 8])
+def test_a_plan_goes_on_from_its_state_with_the_very_next_step(steps: int) -> None:
+    def plan() -> Plan:
+        return Plan(10, decks=[Deck(SINGLE, each=2), Deck(SCENES, each=1)], epochs=4, batch_items=4, seed=3)
+
+    def rest(of: Plan) -> list[Step]:
+        found = []
+        while (step := of.next()) is not None:
+            of.note(step.items[0], learnt=True)
+            found.append(step)
+        return found
+
+    one, two = plan(), plan()
+    for _ in range(steps):
+        step = one.next()
+        assert step is not None
+        one.note(step.items[0], learnt=True)
+    two.restore(json.loads(json.dumps(one.state())))
+    assert two.state() == one.state()
+    assert rest(two) == rest(one)
+    assert two.learnt() == one.learnt()
 
 
 # -- the same bytes
@@ -227,6 +317,30 @@ def test_a_kill_at_any_write_leaves_what_can_be_gone_on_from(
                 pass
         assert weights(train(model, study, folder, config=config)) == whole
     assert call > 15
+
+
+def test_a_killed_training_with_scenes_ends_in_the_same_bytes_and_scenes_count(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    config = CONFIG_OF_RUN.model_copy(update={"batch_scenes": 1})
+    own: dict[str, Any] = {"anchors": study.anchors[:2], "config": config}
+    scenes = [study.anchors[2:4], study.anchors[4:]]
+    whole = train(model, study, tmp_path / "whole", scenes=scenes, **own)
+    with pytest.raises(Killed):
+        train(model, study, tmp_path / "killed", kill_at=4, scenes=scenes, **own)
+    assert weights(train(model, study, tmp_path / "killed", scenes=scenes, **own)) == weights(whole)
+    assert weights(train(model, study, tmp_path / "none", **own)) != weights(whole)
+
+
+def test_scenes_of_other_questions_are_other_material(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    config = CONFIG_OF_RUN.model_copy(update={"batch_scenes": 1})
+    own: dict[str, Any] = {"anchors": study.anchors[:2], "config": config}
+    with pytest.raises(Killed):
+        train(model, study, tmp_path / "a", kill_at=5, scenes=[study.anchors[2:]], **own)
+    fresh = train(model, study, tmp_path / "b", scenes=[study.anchors[2:4]], **own)
+    assert weights(train(model, study, tmp_path / "a", scenes=[study.anchors[2:4]], **own)) == weights(fresh)
 
 
 def test_a_finished_training_is_not_done_again(model: LocalModel, study: Study, tmp_path: Path) -> None:

@@ -7,26 +7,33 @@ Three kinds, all with the bare base's own answer as target:
     unknown    written questions with the names replaced by names that never occurred, half of them put
                together from known ones; and questions about a known name that its episode does not answer
                (the phrasing is another episode's). The base leaves both unanswered
-    reading    a written question and its episode, both with other names, so that the answer must be read
-               and not known
+    scenes     blocks with many questions about each: `scenes.py`
 
-Without many unknown names a student answers anything it is asked; without reading items it stops looking at
-the block (measured in trials). Trained and examined anchors are disjoint: they are drawn together and
-divided.
+Without many unknown names a student answers anything it is asked; without scenes it stops looking at the
+block (measured in trials). Trained and examined anchors are disjoint.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.questions import asked_about, frame, names, normalise, with_other_names
+from agent_memory.consolidation.questions import (
+    asked_about,
+    frame,
+    name_words,
+    names,
+    normalise,
+    with_other_names,
+)
+from agent_memory.consolidation.scenes import scenes
+from agent_memory.consolidation.wording import retold
 from agent_memory.consolidation.work import Work
 from agent_memory.durable import write_file
 from agent_memory.types import Episode
@@ -36,24 +43,26 @@ if TYPE_CHECKING:
 
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
-#: Most other episodes in view of a reading item, and most that may speak of a name asked about (chosen).
+#: Most episodes that may speak of a name asked about (chosen).
 CROWD = 3
+#: Unknown-name questions that are answered by decoding, to learn the base's usual words (chosen).
+FIRST = 64
 #: One unknown-name question in so many is about a known name instead (chosen).
 UNSTATED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """One half of the anchors: items whose teacher and student are the same."""
+    """One half of the anchors; every item has a key of its own."""
 
     texts: tuple[Item, ...]
     unknown: tuple[Item, ...]
-    reading: tuple[Item, ...]
+    scenes: tuple[tuple[Item, ...], ...]
 
     @property
-    def all(self) -> list[Item]:
-        """Every item, each with a key of its own."""
-        return [*self.texts, *self.unknown, *self.reading]
+    def reading(self) -> tuple[Item, ...]:
+        """The questions of all scenes."""
+        return tuple(item for scene in self.scenes for item in scene)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class Amounts:
 
     texts: tuple[int, int]
     unknown: tuple[int, int]
-    reading: tuple[int, int]
+    scenes: tuple[int, int]
 
 
 def anchors(
@@ -75,13 +84,16 @@ def anchors(
     work.progress("anchors", 1, 3)
     unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
     work.progress("anchors", 2, 3)
-    reading = _reading(work, studied, episodes, corpus=corpus, wanted=sum(amounts.reading))
+    views = [
+        scenes(
+            work, studied, episodes, taken=lambda name: name.lower() in corpus, wanted=wanted, exam=place == 1
+        )
+        for place, wanted in enumerate(amounts.scenes)
+    ]
     work.progress("anchors", 3, 3)
     halves = [
         Anchors(
-            _share(texts, amounts.texts, place),
-            _share(unknown, amounts.unknown, place),
-            _share(reading, amounts.reading, place),
+            _share(texts, amounts.texts, place), _share(unknown, amounts.unknown, place), tuple(views[place])
         )
         for place in (0, 1)
     ]
@@ -143,7 +155,7 @@ def _anchor(key: str, prompt_ids: Sequence[int], answer: Sequence[int]) -> Item:
     return Item(key, teacher=tuple(prompt_ids), student=tuple(prompt_ids), answer=tuple(answer))
 
 
-# ---------------------------------------------------------------------- unknown names and reading
+# ---------------------------------------------------------------------- unknown names
 
 
 def _unknown(
@@ -151,21 +163,43 @@ def _unknown(
 ) -> list[Item]:
     """Questions that the base declines: about names that never occurred, and about known ones, unstated."""
     rng = random.Random(f"{work.seed}:unknown")
-    crowd, known = list(episodes.values()), _name_words(episodes.values())
+    known = name_words(episodes.values())
     asked = _unstated(work, studied, episodes, rng=rng, wanted=wanted // UNSTATED)
     for item in _drawn(studied, 2 * wanted, rng):
         renamed = with_other_names(
             [item.question], taken=lambda name: name.lower() in corpus, rng=rng, known=known
         )
         if renamed is not None and len(asked) < wanted:
-            view = rng.sample(crowd, min(2, len(crowd))) if rng.random() < 0.25 else []
-            asked.setdefault(normalise(renamed[0]), (renamed[0], view))
-    prompts = [work.asker.prompt(question, view) for question, view in asked.values()]
+            question = _in_some_wording(renamed[0], rng)
+            asked.setdefault(normalise(question), question)
+    prompts = [work.asker.prompt(question) for question in asked.values()]
     prompts = [ids for ids in prompts if work.asker.fits(ids)]
     rng.shuffle(prompts)
-    said = work.asker.answers(prompts)
-    pairs = [(ids, one) for ids, one in zip(prompts, said, strict=True) if one.complete and one.declines]
-    return [_anchor(f"unknown:{n}", ids, one.ids) for n, (ids, one) in enumerate(pairs)]
+    return [_anchor(f"unknown:{n}", ids, said) for n, (ids, said) in enumerate(_declined(work, prompts))]
+
+
+def _declined(
+    work: Work, prompts: Sequence[tuple[int, ...]]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The prompts that the base declines, with its words.
+
+    It has few ways to decline, and `FIRST` prompts show the usual one. Whether the rest is declined in these
+    very words is seen in one pass, without decoding; what is not, is left out.
+    """
+    first = work.asker.answers(prompts[:FIRST])
+    heard = zip(prompts, first, strict=False)
+    found = [(ids, one.ids) for ids, one in heard if one.complete and one.declines]
+    if not found:
+        return []
+    usual = Counter(said for _, said in found).most_common(1)[0][0]
+    rest = prompts[FIRST:]
+    same = work.asker.says(rest, [usual] * len(rest))
+    return found + [(ids, usual) for ids, declines in zip(rest, same, strict=True) if declines]
+
+
+def _in_some_wording(question: str, rng: random.Random) -> str:
+    """The question as it is, or in one of the wordings in which study items are trained, too."""
+    return rng.choice([question, *retold(question, names(question), rng, count=2)])
 
 
 def _unstated(
@@ -175,7 +209,7 @@ def _unstated(
     *,
     rng: random.Random,
     wanted: int,
-) -> dict[str, tuple[str, list[Episode]]]:
+) -> dict[str, str]:
     """Questions about a known name in another episode's phrasing that no episode with the name answers."""
     asked: dict[str, tuple[str, list[Episode]]] = {}
     here = [item for item in studied if item.episode_pk in episodes]
@@ -189,49 +223,11 @@ def _unstated(
                 asked.setdefault(normalise(question), (question, holding))
     said = work.asker.answers([work.asker.prompt(question, view) for question, view in asked.values()])
     kept = [key for key, one in zip(asked, said, strict=True) if one.declines]
-    return {key: (asked[key][0], []) for key in kept[:wanted]}
+    return {key: _in_some_wording(asked[key][0], rng) for key in kept[:wanted]}
 
 
 def _holding(about: Sequence[str], episodes: Iterable[Episode]) -> list[Episode]:
     return [episode for episode in episodes if all(name.lower() in episode.text.lower() for name in about)]
-
-
-def _name_words(episodes: Iterable[Episode]) -> list[str]:
-    """The words of all names in the episodes, those with digits left out."""
-    words = {word for episode in episodes for name in names(episode.text) for word in name.split(" ")}
-    return sorted(word for word in words if word.isalpha())
-
-
-def _reading(
-    work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
-) -> list[Item]:
-    """Questions with their episode in view, both about other names, alone or among others."""
-    rng = random.Random(f"{work.seed}:reading")
-    crowd, known = list(episodes.values()), _name_words(episodes.values())
-    prompts: dict[str, tuple[int, ...]] = {}
-    for item in _drawn(studied, 2 * wanted, rng):
-        own = episodes.get(item.episode_pk)
-        if own is None or len(prompts) >= wanted:
-            continue
-        renamed = with_other_names(
-            [item.question, own.text], taken=lambda name: name.lower() in corpus, rng=rng, known=known
-        )
-        if renamed is None:
-            continue
-        view = [
-            dataclasses.replace(own, text=renamed[1]),
-            *rng.sample(crowd, min(len(crowd), rng.randrange(CROWD + 1))),
-        ]
-        ids = work.asker.prompt(renamed[0], view)
-        if work.asker.fits(ids):
-            prompts.setdefault(normalise(renamed[0]), ids)
-    said = work.asker.answers(list(prompts.values()))
-    pairs = [
-        (ids, one)
-        for ids, one in zip(prompts.values(), said, strict=True)
-        if one.complete and not one.declines
-    ]
-    return [_anchor(f"reading:{n}", ids, one.ids) for n, (ids, one) in enumerate(pairs)]
 
 
 def _drawn(studied: Sequence[StudyItem], count: int, rng: random.Random) -> list[StudyItem]:

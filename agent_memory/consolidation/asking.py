@@ -23,11 +23,18 @@ if TYPE_CHECKING:
 #: cores; one batch of `ModelConfig.batch_size`).
 BATCH = 64
 
+#: Answers that one hold of the lock scores, which takes one pass each (chosen: about half a second likewise).
+SCORED = 256
+
 #: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
 _DECLINES = (
     "i do not know",
     "i don't know",
     "i'm not sure",
+    "i am not sure",
+    "i'm sorry",
+    "i do not have",
+    "i don't have",
     "unknown",
     "not mentioned",
     "not stated",
@@ -52,7 +59,13 @@ class Said:
 def declines(text: str) -> bool:
     """Whether an answer says that it is not known, or says nothing."""
     said = normalise(text)
-    return not said or said.startswith(_DECLINES)
+    return not said or any(f"{said} ".startswith(f"{begin} ") for begin in _DECLINES)
+
+
+def may_decline(text: str) -> bool:
+    """Whether the beginning of an answer may still become one that declines, or is one."""
+    said = normalise(text)
+    return declines(text) or any(begin.startswith(said) for begin in _DECLINES)
 
 
 def same(one: str, other: str) -> bool:
@@ -108,6 +121,29 @@ class Asker:
             said += [Said(tuple(ids), self.model.text(ids), 0 < len(ids) < self._most) for ids in batch]
         return said
 
+    def says(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[bool]:
+        """Whether the bare base says each answer to its prompt, greedily; found in one pass, not decoded."""
+        result: list[bool] = []
+        for start in range(0, len(prompts), SCORED):
+            self._cancelled()
+            part = slice(start, start + SCORED)
+            with self.model.wearing(None):
+                result += self.model.says(prompts[part], answers[part])
+        return result
+
+    def log_probs(
+        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
+    ) -> list[float]:
+        """The smallest log-probability, in nats, that the model gives a token of each answer."""
+        result: list[float] = []
+        for start in range(0, len(prompts), SCORED):
+            self._cancelled()
+            part = slice(start, start + SCORED)
+            with self.model.wearing(adapter):
+                nats = self.model.log_probs(prompts[part], answers[part])
+            result += [min(tokens, default=-1.0) for tokens in nats]
+        return result
+
     def sure(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
     ) -> list[bool]:
@@ -115,10 +151,4 @@ class Asker:
 
         Such an answer is what it would say greedily (MemFT: above one half no other token can win).
         """
-        result: list[bool] = []
-        for start in range(0, len(prompts), BATCH):
-            self._cancelled()
-            with self.model.wearing(adapter):
-                nats = self.model.log_probs(prompts[start : start + BATCH], answers[start : start + BATCH])
-            result += [min(tokens, default=-1.0) > -0.6931 for tokens in nats]
-        return result
+        return [nats > -0.6931 for nats in self.log_probs(prompts, answers, adapter)]

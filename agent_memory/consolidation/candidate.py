@@ -52,13 +52,14 @@ def _train(
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     made = lessons(
-        work, studied, episodes, anchors=trained_on.all, config=config.distill, top_k=config.study.top_k
+        work, studied, episodes, trained_on, wordings=config.distill.wordings, top_k=config.study.top_k
     )
     trained = distill.train(
         work.model,
         made.items,
         targets=made.targets,
         anchors=made.anchors,
+        scenes=made.scenes,
         anchor_targets=made.anchor_targets,
         parent=versions.folder(work.database.path, run.parent) if run.parent else None,
         config=config.distill,

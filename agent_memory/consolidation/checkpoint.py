@@ -1,6 +1,6 @@
 """What an unfinished training leaves on disk, so that it goes on and ends in the same bytes.
 
-One safetensors file holds the LoRA matrices and both moments of the optimiser; its header holds the plan's
+One safetensors file holds the LoRA matrices and the optimiser's momentum; its header holds the plan's
 state, and the identity of the training: a hash over all that decides its outcome. A checkpoint of another
 identity is ignored.
 """
@@ -47,10 +47,8 @@ def save(path: Path, student: Student, checkpoint: Checkpoint, *, identity: str)
     """Writes the checkpoint atomically over the one before."""
     tensors = {}
     for name, parameter in student.parameters.items():
-        state = student.optimiser.state[parameter]
         tensors[f"weight/{name}"] = parameter.detach().cpu()
-        tensors[f"first/{name}"] = state["exp_avg"].cpu()
-        tensors[f"second/{name}"] = state["exp_avg_sq"].cpu()
+        tensors[f"momentum/{name}"] = student.optimiser.state[parameter]["momentum_buffer"].cpu()
     header = {
         "identity": identity, "steps": checkpoint.steps, "tokens": checkpoint.tokens, "plan": checkpoint.plan,
         "forward_tokens": student.forward_tokens,
@@ -75,10 +73,7 @@ def restore(path: Path, student: Student, *, identity: str) -> Checkpoint | None
     with torch.no_grad():
         for name, parameter in student.parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
-            student.optimiser.state[parameter] = {
-                "step": torch.tensor(float(header["steps"])),
-                "exp_avg": tensors[f"first/{name}"].to(parameter),
-                "exp_avg_sq": tensors[f"second/{name}"].to(parameter),
-            }
+            momentum = tensors[f"momentum/{name}"].to(parameter)
+            student.optimiser.state[parameter] = {"momentum_buffer": momentum}
     student.forward_tokens = header["forward_tokens"]
     return Checkpoint(header["steps"], header["tokens"], header["plan"])

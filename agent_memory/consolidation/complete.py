@@ -19,6 +19,7 @@ from sqlalchemy import Connection, and_, update
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.phrasings import phrasings
 from agent_memory.consolidation.questions import (
     EXAM_TEMPLATES,
     asked_about,
@@ -102,7 +103,10 @@ def _groups(work: Work, *, config: StudyConfig) -> dict[int, list[Group]]:
         result[pk].append(Group(number, members, about, []))
     flat = [group for groups in result.values() for group in groups]
     lent = borrowed(
-        [(g.about, [i.question for i in g.items]) for g in flat], most=2 * config.transfer, seed=work.seed
+        [(g.about, [i.question for i in g.items]) for g in flat],
+        most=2 * config.transfer,
+        seed=work.seed,
+        lists=phrasings(work.model.folder),
     )
     for group, candidates in zip(flat, lent, strict=True):
         group.candidates = candidates

@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from agent_memory.config import DistillConfig
 from agent_memory.consolidation import checkpoint as checkpoints
 from agent_memory.consolidation.checkpoint import Checkpoint
-from agent_memory.consolidation.plan import Plan
+from agent_memory.consolidation.plan import Deck, Plan, passes
 from agent_memory.consolidation.student import Lesson, Student
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.durable import write_file
@@ -54,12 +55,27 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is trained on: study items and anchors, with their targets."""
+    """What is trained on: study items, anchors and scenes of anchors, with their targets."""
 
     items: Sequence[Item]
     targets: Targets
     anchors: Sequence[Item]
+    scenes: Sequence[Sequence[Item]]
     anchor_targets: Targets
+
+    @property
+    def all_anchors(self) -> list[Item]:
+        """The anchors that stand alone, and then those of the scenes."""
+        return [*self.anchors, *(item for scene in self.scenes for item in scene)]
+
+    def decks(self, config: DistillConfig) -> tuple[Deck, Deck]:
+        """Cards of one anchor each, and cards of one scene each."""
+        alone = len(self.anchors)
+        ends = list(accumulate((len(scene) for scene in self.scenes), initial=alone))
+        return (
+            Deck(tuple((n,) for n in range(alone)), config.batch_anchors),
+            Deck(tuple(tuple(range(*pair)) for pair in pairwise(ends)), config.batch_scenes),
+        )
 
 
 def train(
@@ -68,6 +84,7 @@ def train(
     *,
     targets: Targets,
     anchors: Sequence[Item],
+    scenes: Sequence[Sequence[Item]] = (),
     anchor_targets: Targets,
     parent: Path | None,
     config: DistillConfig,
@@ -80,8 +97,9 @@ def train(
 
     An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from
     there and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start
-    from, with its rank and modules; None starts from zero. The model lock is taken per optimiser step.
-    `progress(done, most)` is called after each step; `cancelled()` is asked before each.
+    from, with its rank and modules; None starts from zero. `anchor_targets` are those of the scenes, too. The
+    model lock is taken per optimiser step. `progress(done, most)` is called after each step; `cancelled()` is
+    asked before each.
 
     Raises:
         InvalidInput: there is no item, or one is longer than the window.
@@ -90,19 +108,27 @@ def train(
     """
     if not items:
         raise InvalidInput("nothing to train: no study item")
-    material = Material(items, targets, anchors, anchor_targets)
+    material = Material(items, targets, anchors, scenes, anchor_targets)
     mark = _identity(model, material, parent=parent, config=config, seed=seed)
     if (done := _finished(folder, mark, base=model.fingerprint)) is not None:
         return done
     with model.wearing(None):
         draft = (
-            model.worn.continued(parent, seed=seed) if parent is not None
+            model.worn.continued(parent, seed=seed)
+            if parent is not None
             else model.worn.fresh(rank=config.rank, alpha=config.alpha, targets=config.targets, seed=seed)
         )
     try:
         return _run(
-            model, draft, material, config=config, seed=seed, folder=folder, mark=mark,
-            progress=progress or (lambda *_: None), cancelled=cancelled or (lambda: False),
+            model,
+            draft,
+            material,
+            config=config,
+            seed=seed,
+            folder=folder,
+            mark=mark,
+            progress=progress or (lambda *_: None),
+            cancelled=cancelled or (lambda: False),
         )
     finally:
         with model.wearing(None):
@@ -110,18 +136,32 @@ def train(
 
 
 def _run(
-    model: LocalModel, draft: Draft, material: Material, *, config: DistillConfig, seed: int, folder: Path,
-    mark: str, progress: Callable[[int, int], None], cancelled: Callable[[], bool],
+    model: LocalModel,
+    draft: Draft,
+    material: Material,
+    *,
+    config: DistillConfig,
+    seed: int,
+    folder: Path,
+    mark: str,
+    progress: Callable[[int, int], None],
+    cancelled: Callable[[], bool],
 ) -> Trained:
     """The loop, from the checkpoint or from the start, to the adapter on disk."""
     student = Student(
-        model, draft, config=config, forward_tokens=model.forward_tokens,
+        model,
+        draft,
+        config=config,
+        forward_tokens=model.forward_tokens,
         items=Lesson.of(material.items, material.targets, device=model.device),
-        anchors=Lesson.of(material.anchors, material.anchor_targets, device=model.device),
+        anchors=Lesson.of(material.all_anchors, material.anchor_targets, device=model.device),
     )
     plan = Plan(
-        [item.begins for item in material.items], anchors=len(material.anchors), epochs=config.epochs,
-        batch_items=config.batch_items, batch_anchors=config.batch_anchors, seed=seed,
+        len(material.items),
+        decks=material.decks(config),
+        epochs=passes(len(material.items), config),
+        batch_items=config.batch_items,
+        seed=seed,
     )
     steps = tokens = 0
     if (before := checkpoints.restore(folder / CHECKPOINT, student, identity=mark)) is not None:
@@ -158,11 +198,15 @@ def _identity(
 ) -> str:
     """A hash over all that decides the outcome."""
     return checkpoints.identity(
-        model.fingerprint, config.model_dump(), seed,
+        model.fingerprint,
+        config.model_dump(),
+        seed,
         None if parent is None else check(parent, base=model.fingerprint),
-        [asdict(item) for item in (*material.items, *material.anchors)],
+        [asdict(item) for item in (*material.items, *material.all_anchors)],
+        [len(material.items), len(material.anchors), *map(len, material.scenes)],
         *(
-            tensor for part in (material.targets, material.anchor_targets)
+            tensor
+            for part in (material.targets, material.anchor_targets)
             for tensor in (part.offsets, part.indices, part.log_probs)
         ),
     )

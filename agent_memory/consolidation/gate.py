@@ -24,10 +24,11 @@ from agent_memory.config import GateConfig
 from agent_memory.consolidation.select import LOST_RETENTION
 
 
-def reasons(scores: Mapping[str, float], *, config: GateConfig) -> list[str]:
+def reasons(scores: Mapping[str, float], *, config: GateConfig, reads: bool = True) -> list[str]:
     """Why a candidate with these scores is rejected; empty when it may be promoted.
 
-    A score that is absent was not measured (a first run has no earlier episodes) and is not held against it.
+    A score that is absent was not measured (a first run has no earlier episodes) and is not held against it;
+    nor is lost reading where the candidate will not read (`reads` is false: `PromptConfig.reader` is "base").
     """
     found = [f"not finite: {name}" for name, value in scores.items() if not math.isfinite(value)]
     if found:
@@ -38,7 +39,7 @@ def reasons(scores: Mapping[str, float], *, config: GateConfig) -> list[str]:
 
     checks = [
         (LOST_RETENTION, lost("retained", "retained_parent"), config.max_retention_lost),
-        ("reading", lost("reading", "reading_base"), config.max_reading_lost),
+        ("reading", lost("reading", "reading_base") if reads else 0.0, config.max_reading_lost),
         ("abstention", config.min_abstention - scores.get("abstention", 1.0), 0.0),
         ("perplexity", scores.get("perplexity_rise", 0.0), config.max_perplexity_rise),
     ]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select, update
 
-from agent_memory.config import ConsolidationConfig, DistillConfig
+from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import examine, gate, runs, versions
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.anchors import Amounts, Anchors, anchors
@@ -32,6 +32,7 @@ from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.candidate import candidate
 from agent_memory.consolidation.change import change
 from agent_memory.consolidation.complete import complete
+from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.select import rehearsed_items, selection
 from agent_memory.consolidation.study import answer, write
@@ -58,6 +59,7 @@ class Setting:
     config: ConsolidationConfig
     trusted_sources: Sequence[str]
     placement: Literal["system", "user"] = "system"
+    reader: Literal["base", "version"] = "base"
     seed: int = 0
 
 
@@ -208,7 +210,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
         adapter, figures.tokens = candidate(work, run, studied, trained_on, setting.config)
     with figures.timed("examine"):
         scores = _examine(work, run, adapter, exams, examined_on, setting.config)
-    return _decide(work, run, scores, setting.config, figures)
+    return _decide(work, run, scores, setting, figures)
 
 
 def study(work: Work, setting: Setting, figures: Figures) -> None:
@@ -266,22 +268,17 @@ def _anchors(
 ) -> tuple[Anchors, Anchors]:
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-    train = config.distill
-    share = _share_seen(len(everything), train)
+    train, exam = config.distill, config.exam
+    items = (1 + train.wordings) * len(everything)
+    steps = passes(items, train) * math.ceil(items / train.batch_items)
+    wanted = train.text_items + train.unknown_items
+    share = min(1.0, steps * train.batch_anchors / max(1, wanted))  # a short run sees no more
     amounts = Amounts(
-        texts=(math.ceil(share * train.text_items), config.exam.anchor_items),
-        unknown=(math.ceil(share * train.unknown_items), config.exam.unknown_items),
-        reading=(math.ceil(share * train.reading_items), config.exam.reading_items),
+        texts=(math.ceil(share * train.text_items), exam.anchor_items),
+        unknown=(math.ceil(share * train.unknown_items), exam.unknown_items),
+        scenes=(min(train.scenes, steps * train.batch_scenes), exam.scenes),
     )
     return anchors(work, everything, episodes, amounts=amounts)
-
-
-def _share_seen(items: int, train: DistillConfig) -> float:
-    """The share of the anchors asked for that a run over so many items can see at most."""
-    rows = items * (1 + train.in_context)
-    steps = train.epochs * math.ceil(rows / train.batch_items)
-    wanted = train.text_items + train.unknown_items + train.reading_items
-    return min(1.0, steps * train.batch_anchors / max(1, wanted))
 
 
 def _examine(
@@ -313,10 +310,10 @@ def _examine(
 
 
 def _decide(
-    work: Work, run: Run, scores: Mapping[str, float], config: ConsolidationConfig, figures: Figures
+    work: Work, run: Run, scores: Mapping[str, float], setting: Setting, figures: Figures
 ) -> ConsolidationReport:
     """Promotes or rejects, in the transaction that ends the run."""
-    why = gate.reasons(scores, config=config.gate)
+    why = gate.reasons(scores, config=setting.config.gate, reads=setting.reader == "version")
     outcome: Literal["rejected", "promoted"] = "rejected" if why else "promoted"
     report = _report(work, run, outcome, figures, scores=scores, reasons=why)
     r = tables.runs.c

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent_memory.config import DistillConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -25,32 +27,34 @@ class Step:
     progress: float
 
 
+def passes(items: int, config: DistillConfig) -> int:
+    """How often a run passes over its items at most: `epochs`, and more where they are few (`min_steps`)."""
+    return max(config.epochs, -(-config.min_steps // -(-items // config.batch_items)))
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """Anchors that are dealt together, card by card; `each` is how many cards a step gets."""
+
+    cards: tuple[tuple[int, ...], ...]
+    each: int
+
+
 class Plan:
     """Deals out the steps of a run; what is learnt is told to it as the run goes."""
 
     def __init__(
-        self,
-        begins: Sequence[float],
-        *,
-        anchors: int,
-        epochs: int,
-        batch_items: int,
-        batch_anchors: int,
-        seed: int,
+        self, items: int, *, decks: Sequence[Deck], epochs: int, batch_items: int, seed: int
     ) -> None:
-        """`begins` is, per item, the share of the run after which it joins in; `anchors` is their number."""
-        self._begins = list(begins)
-        self._anchors = anchors
+        self._decks = [Dealer(deck, seed=f"{seed}/anchors/{n}") for n, deck in enumerate(decks)]
         self._epochs = epochs
         self._batch_items = batch_items
-        self._batch_anchors = min(batch_anchors, anchors)
         self._seed = seed
         self._epoch = 0
         self._batches: list[list[int]] = []  # what is left of this epoch, the next batch last
         self._epoch_size = 0
-        self._dealt = 0  # anchors so far
-        self._streak = [0] * len(self._begins)  # how often in a row an item was found learnt
-        self._wakes = [0] * len(self._begins)  # the epoch from which on it is awake
+        self._streak = [0] * items  # how often in a row an item was found learnt
+        self._wakes = [0] * items  # the epoch from which on it is awake
         self._open_epoch()
 
     def next(self) -> Step | None:
@@ -61,9 +65,8 @@ class Plan:
             self._epoch += 1
             self._open_epoch()
         over = (self._epoch_size - len(self._batches)) / self._epoch_size
-        return Step(
-            tuple(self._batches.pop()), self._deal_anchors(), (self._epoch + over) / self._epochs
-        )
+        dealt = tuple(anchor for dealer in self._decks for anchor in dealer.deal())
+        return Step(tuple(self._batches.pop()), dealt, (self._epoch + over) / self._epochs)
 
     def note(self, item: int, *, learnt: bool) -> None:
         """Records what a step found of an item."""
@@ -76,47 +79,55 @@ class Plan:
 
     def most_steps(self) -> int:
         """How many steps there are if nothing is ever learnt."""
-        awake = (
-            sum(begins * self._epochs <= epoch for begins in self._begins) for epoch in range(self._epochs)
-        )
-        return sum(-(-count // self._batch_items) for count in awake)
+        return self._epochs * -(-len(self._wakes) // self._batch_items)
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as JSON values."""
         return {
-            "epoch": self._epoch, "batches": self._batches, "epoch_size": self._epoch_size,
-            "dealt": self._dealt, "streak": self._streak, "wakes": self._wakes,
+            "epoch": self._epoch,
+            "batches": self._batches,
+            "epoch_size": self._epoch_size,
+            "dealt": [dealer.dealt for dealer in self._decks],
+            "streak": self._streak,
+            "wakes": self._wakes,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state` returned."""
-        self._epoch, self._epoch_size, self._dealt = state["epoch"], state["epoch_size"], state["dealt"]
+        self._epoch, self._epoch_size = state["epoch"], state["epoch_size"]
+        for dealer, dealt in zip(self._decks, state["dealt"], strict=True):
+            dealer.dealt = dealt
         self._batches = [list(batch) for batch in state["batches"]]
         self._streak, self._wakes = list(state["streak"]), list(state["wakes"])
 
     def _open_epoch(self) -> None:
         """Cuts the awake items into batches of nearly equal size."""
-        awake = [
-            i for i, begins in enumerate(self._begins)
-            if begins * self._epochs <= self._epoch and self._wakes[i] <= self._epoch
-        ]
+        awake = [i for i, wakes in enumerate(self._wakes) if wakes <= self._epoch]
         random.Random(f"{self._seed}/items/{self._epoch}").shuffle(awake)
         count = -(-len(awake) // self._batch_items)
         self._batches = [awake[i::count] for i in range(count)][::-1]
         self._epoch_size = count
 
-    def _deal_anchors(self) -> tuple[int, ...]:
-        """The next anchors; each round over them has its own order."""
-        chosen = []
-        for _ in range(self._batch_anchors):
-            turn, place = divmod(self._dealt, self._anchors)
-            if place == 0 or not self._anchor_order or self._anchor_turn != turn:
-                self._anchor_turn = turn
-                self._anchor_order = list(range(self._anchors))
-                random.Random(f"{self._seed}/anchors/{turn}").shuffle(self._anchor_order)
-            chosen.append(self._anchor_order[place])
-            self._dealt += 1
-        return tuple(chosen)
 
-    _anchor_turn = -1
-    _anchor_order: list[int] = []  # noqa: RUF012 (a cache, derived from seed and turn; replaced, never changed)
+class Dealer:
+    """Deals a deck round after round, each in an order of its own; how far it is, is one number."""
+
+    def __init__(self, deck: Deck, *, seed: str) -> None:
+        self.dealt = 0
+        self._deck = deck
+        self._seed = seed
+        self._round = -1
+        self._order: list[int] = []  # derived from seed and round
+
+    def deal(self) -> list[int]:
+        """The anchors of the next cards; a deck with fewer cards than a step gets is dealt whole."""
+        count = len(self._deck.cards)
+        chosen: list[int] = []
+        for _ in range(min(self._deck.each, count)):
+            turn, place = divmod(self.dealt, count)
+            if turn != self._round:
+                self._round, self._order = turn, list(range(count))
+                random.Random(f"{self._seed}/{turn}").shuffle(self._order)
+            chosen += self._deck.cards[self._order[place]]
+            self.dealt += 1
+        return chosen

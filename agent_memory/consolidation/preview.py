@@ -19,6 +19,7 @@ import time
 from agent_memory.config import DistillConfig
 from agent_memory.consolidation import examine, pipeline, runs, versions
 from agent_memory.consolidation.pipeline import Figures, Setting
+from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.select import Selection, selection
 from agent_memory.consolidation.work import Progress, Work
 from agent_memory.store.database import Database
@@ -80,7 +81,9 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
     marked = examine.mark(work, adapter, exams)
     figures.seconds["examine"] = time.monotonic() - start
     factor = len(whole.new) / max(1, len(work.selected()))
-    tokens, seconds = _training(work, [item.question for item in studied], setting.config.distill)
+    tokens, seconds = _training(
+        work, [item.question for item in studied], setting.config.distill, factor=factor
+    )
     figures.seconds["distill"] = seconds
     scores = {
         "gap": 1 - sum(one.correct for one in marked) / max(1, len(marked)),
@@ -102,8 +105,10 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
     )
 
 
-def _training(work: Work, questions: list[str], config: DistillConfig) -> tuple[int, float]:
-    """Tokens and seconds that training on these questions would take, from a few forward passes."""
+def _training(
+    work: Work, questions: list[str], config: DistillConfig, *, factor: float
+) -> tuple[int, float]:
+    """Tokens and seconds for these questions' part of a training on `factor` times as many."""
     if not questions:
         return 0, 0.0
     prompts = [work.asker.prompt(question) for question in questions[:64]]
@@ -113,8 +118,9 @@ def _training(work: Work, questions: list[str], config: DistillConfig) -> tuple[
         work.model.log_probs(prompts, [[end]] * len(prompts))
     per_token = (time.monotonic() - start) / sum(map(len, prompts))
     length = sum(map(len, prompts)) / len(prompts)
-    passes = config.epochs * RESTING * (1 + config.batch_anchors / config.batch_items)
-    tokens = int(len(questions) * length * passes)
+    lessons = (1 + config.wordings) * len(questions)
+    read = passes(round(factor * lessons), config) * RESTING * (1 + config.batch_anchors / config.batch_items)
+    tokens = int(lessons * length * read)
     return tokens, tokens * per_token * BACKWARD
 
 

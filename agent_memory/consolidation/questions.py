@@ -10,10 +10,8 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+from agent_memory.types import Episode
 
 #: Wrappers for examined questions only; no study item ever has one.
 EXAM_TEMPLATES = (
@@ -134,7 +132,11 @@ def _in_order(about: Sequence[str], question: str) -> list[str]:
 
 
 def borrowed(
-    groups: Sequence[tuple[tuple[str, ...], Sequence[str]]], *, most: int, seed: int
+    groups: Sequence[tuple[tuple[str, ...], Sequence[str]]],
+    *,
+    most: int,
+    seed: int,
+    lists: Sequence[Sequence[str]] = (),
 ) -> list[list[str]]:
     """For each group of synonymous questions, further ones in the phrasings of other groups.
 
@@ -146,6 +148,8 @@ def borrowed(
         groups: of each group the names that it asks about and its questions.
         most: borrowed questions per group.
         seed: chooses among the frames.
+        lists: phrasings that are known to ask for the same; the list that has most of a group's frames comes
+        first.
     """
     framed = [
         [f for f in (frame(question, about) for question in questions) if f] for about, questions in groups
@@ -157,12 +161,22 @@ def borrowed(
             members[relation[one]].add(one)
     result: list[list[str]] = []
     for place, ((about, questions), frames) in enumerate(zip(groups, framed, strict=True)):
-        others = sorted(set().union(*(members[relation[f]] for f in frames)) - set(frames)) if frames else []
-        random.Random(f"{seed}:{place}").shuffle(others)
+        joined = sorted(set().union(*(members[relation[f]] for f in frames)) - set(frames)) if frames else []
+        known = sorted(_nearest_list(frames, lists) - set(frames))
+        for part in (known, joined):
+            random.Random(f"{seed}:{place}").shuffle(part)
         ordered = _in_order(about, questions[0]) if questions else []
+        others = dict.fromkeys([*known, *joined])
         filled = [f.format(*ordered) for f in others if f.count("{") == len(ordered)]
         result.append(filled[:most])
     return result
+
+
+def _nearest_list(frames: Sequence[str], lists: Sequence[Sequence[str]]) -> set[str]:
+    """The list that has most of the frames; empty where none has any."""
+    own = set(frames)
+    best = max(lists, key=lambda one: len(own.intersection(one)), default=())
+    return set(best) if own.intersection(best) else set()
 
 
 def _joined(framed: Sequence[Sequence[str]]) -> dict[str, str]:
@@ -188,6 +202,12 @@ def is_wrapped(question: str) -> bool:
         question.startswith(head) and question.endswith(tail)
         for head, tail in (template.split("{question}") for template in EXAM_TEMPLATES)
     )
+
+
+def name_words(episodes: Iterable[Episode]) -> list[str]:
+    """The words of all names in the episodes, those with digits left out."""
+    words = {word for episode in episodes for name in names(episode.text) for word in name.split(" ")}
+    return sorted(word for word in words if word.isalpha())
 
 
 def with_other_names(

@@ -3,9 +3,10 @@
 Steps, each of which leaves its results in SQL, a few episodes at a time, so that a killed run goes on:
 
     write      questions about each episode, as drafts
-    answer     the teacher answers each draft twice: with the episode in view (and its neighbours of the
-               session), and again with an unrelated episode beside it; where it declines or the answers
-               differ, the draft is dropped; what is left gets its targets
+    answer     drafts that name what is not in view are mended or dropped, and those in the first person are
+               put about the speaker, too (`wording.py`). The teacher answers with the episode in view (and
+               its neighbours of the session), and again with unrelated episodes beside it; where it declines
+               or most of the answers differ, the draft is dropped; what is left gets its targets
     complete   exam, borrowed phrasings, surprise gate: `complete.py`
     change     what later episodes have made stale: `change.py`
 
@@ -19,7 +20,8 @@ teacher answer once; ours adds the second answer and the groups.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +29,21 @@ from sqlalchemy import Connection, and_, delete, exists, select
 
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
-from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.asking import Said
 from agent_memory.consolidation.questions import (
     asked_about,
     normalise,
     unique,
 )
+from agent_memory.consolidation.wording import about_the_speaker, grounded, is_word
 from agent_memory.consolidation.work import CHUNK, Work, load_episodes, load_neighbours
 from agent_memory.consolidation.writers import QuestionWriter, TemplateWriter
 from agent_memory.store import tables
 from agent_memory.types import Episode
+
+#: Times that an answer is asked for again, with an unrelated episode beside its own (chosen: one such episode
+#: in eight confuses the bundled reader, and alone would take whole episodes out of study).
+CROWDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,11 @@ class View:
     def all(self) -> list[Episode]:
         """What stands in the teacher's block."""
         return [self.episode, *(episode for _, episode in self.beside)]
+
+    @property
+    def text(self) -> str:
+        """All that is said in the teacher's view."""
+        return "\n".join(episode.text for episode in self.all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +135,10 @@ def answer(work: Work, *, config: StudyConfig) -> None:
     selected = [one.episode_pk for one in work.selected()]
     for mark, pks in work.chunks("answer"):
         views = views_of(work, pks, config=config)
-        drafts = [items_of(work, view.pk, kind="draft") for view in views]
-        others = _others(work, [pk for pk in selected if pk not in pks], seed=work.seed + pks[0])
-        kept = _consistent(work, views, [[d.question for d in of_one] for of_one in drafts], others)
+        others = _others(work, selected, seed=work.seed + pks[0])
+        crowds = [_crowds(view, others, seed=work.seed) for view in views]
+        kept = _consistent(work, views, [_asked(work, view) for view in views], crowds)
+        kept = [[*own, *named] for own, named in zip(kept, _named(work, views, kept, crowds), strict=True)]
         flat = [one for of_one in kept for one in of_one]
         blobs = dict(
             zip(map(id, flat), with_targets(work, flat, top_k=config.top_k) if flat else [], strict=True)
@@ -133,6 +146,35 @@ def answer(work: Work, *, config: StudyConfig) -> None:
         with work.transaction(done=mark) as connection:
             for view, answered in zip(views, kept, strict=True):
                 _replace_drafts(work, connection, view, answered, blobs)
+
+
+def _asked(work: Work, view: View) -> list[str]:
+    """The drafts about an episode that name nothing but what is in view, slips mended."""
+    drafts = [draft.question for draft in items_of(work, view.pk, kind="draft")]
+    english = is_word if work.model.made_here else None
+    mended = (grounded(draft, view.text, is_word=english) for draft in drafts)
+    return unique(question for question in mended if question is not None)
+
+
+def _named(
+    work: Work,
+    views: Sequence[View],
+    kept: Sequence[Sequence[Answered]],
+    crowds: Sequence[Sequence[Sequence[Episode]]],
+) -> list[list[Answered]]:
+    """The questions in the first person by the speaker's name, where the teacher answers the same."""
+    asked: list[dict[str, str]] = []
+    for view, own in zip(views, kept, strict=True):
+        taken = {normalise(one.question) for one in own}
+        answers = {
+            q: normalise(one.said.text) for one in own for q in about_the_speaker(one.question, view.text)
+        }
+        asked.append({q: answer for q, answer in answers.items() if normalise(q) not in taken})
+    found = _consistent(work, views, [list(own) for own in asked], crowds)
+    return [
+        [one for one in of_one if normalise(one.said.text) == right[one.question]]
+        for of_one, right in zip(found, asked, strict=True)
+    ]
 
 
 def items_of(work: Work, pk: int, *, kind: str) -> list[rows.StudyItem]:
@@ -156,39 +198,51 @@ def views_of(work: Work, pks: Sequence[int], *, config: StudyConfig) -> list[Vie
     return views
 
 
-def _others(work: Work, pks: Sequence[int], *, seed: int) -> list[Episode]:
-    """A few episodes of the run, to stand beside the one that is asked about."""
+def _others(work: Work, pks: Sequence[int], *, seed: int) -> dict[int, Episode]:
+    """A few episodes of the run by key, to stand beside the one that is asked about."""
+    drawn = random.Random(seed).sample(list(pks), min(CHUNK, len(pks)))
     with work.database.read() as connection:
-        return list(
-            load_episodes(connection, random.Random(seed).sample(list(pks), min(CHUNK, len(pks)))).values()
-        )
+        return load_episodes(connection, drawn)
+
+
+def _crowds(view: View, others: Mapping[int, Episode], *, seed: int) -> list[list[Episode]]:
+    """The view with one of the others beside it, `CROWDS` times; as it is where there is no other."""
+    own = {view.pk, *(pk for pk, _ in view.beside)}
+    free = [episode for pk, episode in others.items() if pk not in own]
+    drawn = random.Random(f"{seed}:{view.pk}").sample(free, min(CROWDS, len(free)))
+    return [[*view.all, other] for other in drawn] or [view.all]
 
 
 def _consistent(
-    work: Work, views: Sequence[View], questions: Sequence[Sequence[str]], others: Sequence[Episode]
+    work: Work,
+    views: Sequence[View],
+    questions: Sequence[Sequence[str]],
+    crowds: Sequence[Sequence[Sequence[Episode]]],
 ) -> list[list[Answered]]:
-    """Per view the questions answered the same with and without an unrelated episode in view."""
-    first: list[tuple[int, ...]] = []
-    again: list[tuple[int, ...]] = []
-    for place, (view, asked) in enumerate(zip(views, questions, strict=True)):
-        crowd = [*view.all, others[place % len(others)]] if others else view.all
-        for question in asked:
-            first.append(work.asker.prompt(question, view.all))
-            crowded = work.asker.prompt(question, crowd)
-            again.append(crowded if work.asker.fits(crowded) else first[-1])
-    said = iter(zip(work.asker.answers(first), work.asker.answers(again), strict=True))
-    kept: list[list[Answered]] = []
-    prompts = iter(first)
-    for asked in questions:
-        triples = [(question, next(prompts), *next(said)) for question in asked]
-        kept.append(
-            [
-                Answered(question, one, ids)
-                for question, ids, one, two in triples
-                if one.complete and not one.declines and same(one.text, two.text)
-            ]
-        )
+    """Per view the questions that the teacher answers, and answers the same in most of the crowds."""
+    flat = [(n, question) for n, asked in enumerate(questions) for question in asked]
+    prompts = [work.asker.prompt(question, views[n].all) for n, question in flat]
+    said = work.asker.answers(prompts)
+    answered = [
+        (n, Answered(question, one, ids))
+        for (n, question), ids, one in zip(flat, prompts, said, strict=True)
+        if one.complete and not one.declines
+    ]
+    asked = [(at, ids) for at, (n, one) in enumerate(answered) for ids in _crowded(work, one, crowds[n])]
+    agreed = work.asker.says([ids for _, ids in asked], [answered[at][1].said.ids for at, _ in asked])
+    votes = Counter(at for (at, _), same_again in zip(asked, agreed, strict=True) if same_again)
+    tried = Counter(at for at, _ in asked)
+    kept: list[list[Answered]] = [[] for _ in views]
+    for at, (n, one) in enumerate(answered):
+        if 2 * votes[at] > tried[at]:
+            kept[n].append(one)
     return kept
+
+
+def _crowded(work: Work, one: Answered, crowds: Sequence[Sequence[Episode]]) -> list[tuple[int, ...]]:
+    """The question among each crowd that fits the window; alone where none does."""
+    prompts = [work.asker.prompt(one.question, crowd) for crowd in crowds]
+    return [ids for ids in prompts if work.asker.fits(ids)] or [one.prompt]
 
 
 def with_targets(work: Work, answered: Sequence[Answered], *, top_k: int) -> list[bytes]:

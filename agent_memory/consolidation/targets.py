@@ -31,15 +31,13 @@ class Item:
     """One thing to learn: after `student`, say `answer` as the base does after `teacher`.
 
     `key` is unique within one call and names the item's rows in `Targets`. `answer` holds the teacher's own
-    token ids, its end token included. `begins` is the share of the run (0 to 1) after which the item joins
-    in. An anchor has `teacher == student`.
+    token ids, its end token included. An anchor has `teacher == student`.
     """
 
     key: str
     teacher: tuple[int, ...]
     student: tuple[int, ...]
     answer: tuple[int, ...]
-    begins: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.teacher and self.student and self.answer):

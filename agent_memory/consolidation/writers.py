@@ -36,7 +36,12 @@ LONG_REQUEST_AGAIN = (
 )
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b[A-Z][a-z]\.)(?<!\b[A-Z][a-z]{2}\.)\s+")
-_POINTS_BACK = re.compile(r"(?:he|she|it|they|his|her|hers|its|their|this|that|these|those|there)\b", re.I)
+#: A sentence that opens with a word for something before; "It is true that ..." opens with no such word.
+_POINTS_BACK = re.compile(
+    r"(?!it (?:is|was|turns|seems|appears)\b[^.]{0,16}\bthat\b)"
+    r"(?:he|she|it|they|his|her|hers|its|their|this|that|these|those|there)\b",
+    re.IGNORECASE,
+)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):]|Q\d*[.:])\s*")
 
 

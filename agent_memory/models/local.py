@@ -109,6 +109,11 @@ class LocalModel:
         return self._chat.ids(messages, tools=tools)
 
     @property
+    def made_here(self) -> bool:
+        """Whether `training/reader.py` made the base, which knows our short requests, in English."""
+        return (self.folder / "training.json").is_file()
+
+    @property
     def takes_tools(self) -> bool:
         """Whether the model's chat template shows it tools."""
         return self._chat.takes_tools
@@ -206,6 +211,20 @@ class LocalModel:
                 rows += logits.log_softmax(-1).gather(1, part[:, None])[:, 0].tolist()
             for m in batch.members:
                 result[m], rows = rows[: len(answers[m])], rows[len(answers[m]) :]
+        return result
+
+    @torch.no_grad()
+    def says(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[bool]:
+        """Whether each answer is what the model would say to its prompt, greedily: one pass, no decoding."""
+        self._inside()
+        spans = [Span((*p, *a), len(p)) for p, a in zip(prompts, answers, strict=True)]
+        result = [False] * len(spans)
+        for batch in self.batches(spans):
+            wanted = torch.tensor([t for m in batch.members for t in answers[m]], device=self.device)
+            best = torch.cat([logits.argmax(-1) for logits in self.logits(batch)])  # (N,)
+            parts = torch.split(best == wanted, [len(answers[m]) for m in batch.members])
+            for member, right in zip(batch.members, parts, strict=True):
+                result[member] = bool(right.all())
         return result
 
     def batches(self, spans: Sequence[Span], *, forward_tokens: int | None = None) -> list[Batch]:

@@ -5,6 +5,9 @@ up once what that is, and holds the model from its first token to its last: a ve
 calls, never within one, whatever other threads do. `adapter=` chooses otherwise, for the model or for one
 call: "active", "base", or a version's id.
 
+What there is to read, a context block or earlier turns, the bare base reads; where it declines, the version
+is asked the last question alone (`agent_memory/answer.py`; `PromptConfig.reader` chooses otherwise).
+
 It recalls nothing by itself; `AgentMemoryMiddleware` puts the context block into its messages, and knows that
 it may be a lean one. Tools are shown through the model's chat template and read from what it writes
 (`tool_calls.py`). A model whose template has no tools, such as the bundled reader, refuses them.
@@ -13,32 +16,30 @@ it may be a lean one. Tools are shown through the model's chat template and read
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from queue import Queue
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from agent_memory import answer
-from agent_memory.errors import InvalidInput, ModelError
+from agent_memory.errors import InvalidInput
 from agent_memory.store import scope as scopes
+from langchain_agent_memory.calls import Call, from_thread
 from langchain_agent_memory.scope import Scope
-from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
+
     from agent_memory.answer import Served
     from agent_memory.models.local import LocalModel
 
-_DONE = object()
 #: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
 _SEAM_TOKENS = 8
 #: LangChain's standard parameters that only a remote service has a use for; taken, and without effect.
@@ -166,7 +167,7 @@ class ChatAgentMemory(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 (nothing to tell before the end)
         **kwargs: Any,
     ) -> ChatResult:
-        call = _Call(self, messages, stop=stop, settings=kwargs)
+        call = Call(self, messages, stop=stop, settings=kwargs)
         message = call.message("".join(call.pieces(threading.Event())))
         return ChatResult(generations=[ChatGeneration(message=message)], llm_output=call.origin)
 
@@ -177,9 +178,9 @@ class ChatAgentMemory(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        call = _Call(self, messages, stop=stop, settings=kwargs)
+        call = Call(self, messages, stop=stop, settings=kwargs)
         said: list[str] = []
-        for piece in _from_thread(call.pieces):
+        for piece in from_thread(call.pieces):
             said.append(piece)
             if not call.tools:  # with tools, words and calls can be told apart only at the end
                 chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
@@ -234,150 +235,3 @@ def _chosen(
         names = [tool["function"]["name"] for tool in tools]
         raise InvalidInput(f'tool_choice is {wanted!r}; it may be "auto", "none", "any", or one of {names}')
     return named, True
-
-
-class _Call:
-    """One call: what is asked of which version, and how its answer becomes a message."""
-
-    def __init__(
-        self,
-        chat: ChatAgentMemory,
-        messages: Sequence[BaseMessage],
-        *,
-        stop: list[str] | None,
-        settings: dict[str, Any],
-    ) -> None:
-        self._model = chat._model
-        self.tools: list[dict[str, Any]] = settings.get("tools") or []
-        self._must_call = bool(settings.get("must_call"))
-        self._stop = [text for text in (stop or chat.stop or []) if text]
-        self._temperature = settings.get("temperature", chat.temperature)
-        self._top_p = settings.get("top_p", chat.top_p)
-        self._seed = settings.get("seed", chat.seed)
-        self._served = chat.served(settings.get("adapter"))
-        turns = to_turns(messages, with_tools=bool(self.tools))
-        self._prompt = self._model.prompt_ids(turns, tools=self.tools or None)
-        longest = settings.get("max_tokens") or chat._longest_answer
-        self._room = min(longest, self._model.window - len(self._prompt))
-        if self._room < 1:
-            raise InvalidInput(
-                f"the messages have {len(self._prompt)} tokens; the window of {self._model.window} is full"
-            )
-        self._tokens: list[int] = []
-        self.origin = {"model_name": chat._name, "adapter": self._served.version}
-
-    def pieces(self, cancelled: threading.Event) -> Iterator[str]:
-        """The answer in pieces of text; holds the model until it is exhausted or closed."""
-        from agent_memory.models.generation import Sampling, stream
-
-        shown = ""
-        with self._model.wearing(self._served.adapter):
-            for token in stream(
-                self._model,
-                self._prompt,
-                max_new_tokens=self._room,
-                ends=self._model.end_ids,
-                sampling=Sampling(self._temperature, self._top_p, self._seed),
-            ):
-                if cancelled.is_set():
-                    return
-                self._tokens.append(token)
-                text, stopped = self._until_stop()
-                safe = text if stopped else self._safe(text)
-                if safe.startswith(shown) and len(safe) > len(shown):
-                    yield safe[len(shown) :]
-                    shown = safe
-                if stopped:
-                    return
-        yield self._until_stop()[0][len(shown) :]
-
-    def _until_stop(self) -> tuple[str, bool]:
-        """The text so far, cut where the first stop text begins, and whether one does."""
-        text = self._model.text(self._tokens, special=bool(self.tools))
-        found = min((at for at in map(text.find, self._stop) if at >= 0), default=None)
-        return (text, False) if found is None else (text[:found], True)
-
-    def _safe(self, text: str) -> str:
-        """The text without an end that may still change: half a character, or half a stop text."""
-        text = text.rstrip("\ufffd")
-        held = next(
-            (
-                n
-                for n in range(max(map(len, self._stop), default=1) - 1, 0, -1)
-                if any(stop.startswith(text[-n:]) for stop in self._stop)
-            ),
-            0,
-        )
-        return text[: len(text) - held]
-
-    @property
-    def _usage(self) -> UsageMetadata:
-        read, written = len(self._prompt), len(self._tokens)
-        return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-
-    def message(self, written: str) -> AIMessage:
-        """The whole answer."""
-        parsed = self._parsed(written)
-        return AIMessage(
-            content=parsed.text,
-            tool_calls=parsed.calls,
-            invalid_tool_calls=parsed.invalid,
-            usage_metadata=self._usage,
-            response_metadata=self.origin,
-        )
-
-    def last_chunk(self, written: str) -> AIMessageChunk:
-        """What a stream ends with: usage, and with tools all that was held back."""
-        parsed = self._parsed(written)
-        return AIMessageChunk(
-            content=parsed.text if self.tools else "",
-            tool_calls=parsed.calls,
-            invalid_tool_calls=parsed.invalid,
-            usage_metadata=self._usage,
-            response_metadata=self.origin,
-            chunk_position="last",
-        )
-
-    def _parsed(self, written: str) -> Parsed:
-        """The words and the calls; without tools there are no calls, whatever the words look like.
-
-        Raises:
-            ModelError: A call was demanded, and there is none.
-        """
-        if not self.tools:
-            return Parsed(text=written.strip())
-        offered = {tool["function"]["name"] for tool in self.tools}
-        parsed = parse(written, offered=offered)
-        if self._must_call and not parsed.calls:
-            raise ModelError(
-                f"the model was to call one of {sorted(offered)} and wrote no call that can be read; "
-                'ask again, or bind the tools with tool_choice="auto" and take words for an answer'
-            )
-        return parsed
-
-
-def _from_thread(make: Callable[[threading.Event], Iterator[str]]) -> Iterator[str]:
-    """The pieces, made by a thread of their own, since the model's lock belongs to a thread.
-
-    A consumer may take them from any thread, slowly, or not to the end: the model is free again once the
-    answer is complete, or soon after the consumer has gone.
-    """
-    queue: Queue[Any] = Queue()
-    cancelled = threading.Event()
-
-    def work() -> None:
-        try:
-            for piece in make(cancelled):
-                queue.put(piece)
-        except BaseException as error:  # noqa: BLE001 (it is raised again in the consumer's thread)
-            queue.put(error)
-        queue.put(_DONE)
-
-    threading.Thread(target=work, name="agent-memory-answer", daemon=True).start()
-    try:
-        while (piece := queue.get()) is not _DONE:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-    finally:
-        cancelled.set()

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
-from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory
+from langchain_agent_memory import AgentMemoryMiddleware, ChatAgentMemory, calls
 from langchain_agent_memory.turns import to_turns
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 from pydantic import Field, ValidationError
 
-from agent_memory import MemoryManager
+from agent_memory import Config, MemoryManager, prompt
+from agent_memory.config import PromptConfig
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
@@ -36,12 +37,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> LocalModel:
 
 
 @pytest.fixture
-def memory(_empty: Path, tmp_path: Path, tiny: LocalModel) -> Iterator[MemoryManager]:
+def memory(
+    _empty: Path, tmp_path: Path, tiny: LocalModel, request: pytest.FixtureRequest
+) -> Iterator[MemoryManager]:
+    """A memory of the tiny model; the parameter, if any, is who reads in it (`PromptConfig.reader`)."""
     import shutil
 
     shutil.copytree(_empty, tmp_path / "memory")
-    with MemoryManager.open(tmp_path / "memory", model=tiny) as opened:
+    config = Config(prompt=PromptConfig(reader=getattr(request, "param", "base")))
+    with MemoryManager.open(tmp_path / "memory", model=tiny, config=config) as opened:
         yield opened
+
+
+#: The version reads, so that whatever is in view it is worn.
+version_reads = pytest.mark.parametrize("memory", ["version"], indirect=True)
 
 
 class TestChatModelUnit(Chat, ChatModelUnitTests):
@@ -243,6 +252,7 @@ def recall(memory: Any, **settings: Any) -> AgentMemoryMiddleware:
     return AgentMemoryMiddleware(memory, tools=(), record=False, **{"user_id": "{name}", **settings})
 
 
+@version_reads
 @pytest.mark.usefixtures("cat")
 def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_version_knows(memory):
     for retrieval in ("all", "lean"):
@@ -264,6 +274,7 @@ def test_a_version_that_another_middleware_chose_is_worn_and_the_base_gets_the_w
     assert worn is None
 
 
+@version_reads
 @pytest.mark.usefixtures("cat")
 def test_of_two_memories_in_one_agent_the_models_version_is_the_firsts(memory, tiny):
     memory.add("The office cat is called Tom.", user_id="office")
@@ -283,9 +294,8 @@ def test_an_agent_wears_what_is_promoted_between_two_of_its_turns(memory, tiny):
 
     from agent_memory.store import tables
 
-    agent = create_agent(
-        ChatAgentMemory(memory=memory, max_tokens=4), middleware=[recall(memory, user_id="alice")]
-    )
+    by_heart = recall(memory, user_id="alice", retrieval="none")
+    agent = create_agent(ChatAgentMemory(memory=memory, max_tokens=4), middleware=[by_heart])
 
     def adapter() -> str | None:
         state = agent.invoke({"messages": [("user", "Hello.")]}, {"configurable": ALICE})
@@ -299,6 +309,126 @@ def test_an_agent_wears_what_is_promoted_between_two_of_its_turns(memory, tiny):
     assert adapter() is None
     with_version(memory, tiny, "v-two", seed=2)
     assert adapter() == "v-two"
+
+
+# ---------------------------------------------------------------------- reading and recalling
+
+BLOCK = prompt.block_of_lines([prompt.line("My sister is called Nora.", date="2026-03-01", source="user")])
+SISTER, BROTHER = "What is my sister called?", "What is my brother called?"
+
+
+@pytest.fixture(scope="module")
+def bundled() -> LocalModel:
+    return LocalModel.open()
+
+
+@pytest.fixture
+def boxed(_empty: Path, tmp_path: Path, bundled: LocalModel) -> Iterator[MemoryManager]:
+    """A memory of the bundled reader with a version that answers everything, though not sensibly."""
+    import shutil
+
+    shutil.copytree(_empty, tmp_path / "memory")
+    with MemoryManager.open(tmp_path / "memory", model=bundled) as opened:
+        with_version(opened, bundled, "v-one", seed=1)
+        yield opened
+
+
+def in_view(question: str) -> list[Any]:
+    return [SystemMessage(f"{prompt.ASK_SYSTEM}\n\n{BLOCK}"), HumanMessage(question)]
+
+
+def alone(question: str) -> list[Any]:
+    return [SystemMessage(prompt.ASK_SYSTEM), HumanMessage(question)]
+
+
+def streamed(model: ChatAgentMemory, messages: list[Any]) -> tuple[str, AIMessage]:
+    """What a stream shows, and what it adds up to."""
+    pieces = list(model.stream(messages))
+    whole = pieces[0]
+    for piece in pieces[1:]:
+        whole += piece
+    return "".join(piece.text for piece in pieces), whole
+
+
+def test_what_is_in_view_the_base_reads_though_a_version_is_served(boxed):
+    read = chat(boxed).invoke(in_view(SISTER))
+    assert read.text == chat(boxed, adapter="base").invoke(in_view(SISTER)).text == "Nora"
+    text, whole = streamed(chat(boxed), in_view(SISTER))
+    assert text.strip() == read.text
+    for message in (read, whole):
+        assert message.response_metadata["adapter"] is None
+        assert message.usage_metadata == read.usage_metadata
+
+
+def test_where_the_base_declines_the_version_is_asked_the_question_alone(boxed):
+    assert chat(boxed, adapter="base").invoke(in_view(BROTHER)).text == prompt.ABSTENTION
+    by_heart = chat(boxed).invoke(alone(BROTHER))
+    recalled = chat(boxed).invoke(in_view(BROTHER))
+    assert recalled.text == by_heart.text != prompt.ABSTENTION
+    assert recalled.response_metadata["adapter"] == by_heart.response_metadata["adapter"] == "v-one"
+    declined = chat(boxed, adapter="base").invoke(in_view(BROTHER)).usage_metadata
+    used, own = recalled.usage_metadata, by_heart.usage_metadata
+    assert used["input_tokens"] == declined["input_tokens"] + own["input_tokens"]
+    assert used["output_tokens"] == own["output_tokens"]
+
+
+def test_a_stream_shows_nothing_of_an_answer_that_declines_and_all_of_the_next(boxed):
+    by_heart = chat(boxed).invoke(alone(BROTHER)).text
+    for messages in (in_view(BROTHER), [*alone("Hello."), AIMessage("Hello."), HumanMessage(BROTHER)]):
+        text, whole = streamed(chat(boxed), messages)
+        assert text.strip() == by_heart
+        assert whole.response_metadata["adapter"] == "v-one"
+    assert len(list(chat(boxed).stream(in_view(BROTHER)))) > 2, "in pieces, and not at once"
+
+
+def test_twins_that_show_what_declines_or_ask_nobody_else_fail_the_claim(boxed, monkeypatch):
+    """The broken twins: the first piece is let through at once; and the first attempt is the only one."""
+    claim = test_a_stream_shows_nothing_of_an_answer_that_declines_and_all_of_the_next
+    for broken in (next, lambda pieces: "".join(pieces)):
+        monkeypatch.setattr(calls, "_undeclined", broken)
+        with pytest.raises(AssertionError):
+            claim(boxed)
+
+
+def test_pieces_are_held_back_only_while_they_may_still_decline():
+    def cut(text: str, size: int) -> Iterator[str]:
+        return (text[n : n + size] for n in range(0, len(text), size))
+
+    for size in (1, 3, 100):
+        for text in (prompt.ABSTENTION, "I don't know, sorry.", ""):
+            pieces = cut(text, size)
+            assert calls._undeclined(pieces) is None
+        for text in ("Nora.", "I do now and then.", "I", "Not at all: she is called Nora."):
+            pieces = cut(text, size)
+            begun = calls._undeclined(pieces)
+            assert begun is not None
+            assert text == begun + "".join(pieces)
+    pieces = cut("I live in Lisbon, in the street of the flowers.", 1)
+    assert calls._undeclined(pieces) == "I l"
+
+
+def test_a_call_that_is_abandoned_while_the_base_is_held_back_gives_the_model_back(boxed, bundled):
+    stream = chat(boxed).stream(in_view(BROTHER))
+    next(stream)
+    stream.close()
+    with bundled.wearing(None):
+        pass
+    assert chat(boxed).invoke(in_view(SISTER)).text == "Nora"
+
+
+def test_in_an_agent_the_base_reads_the_block_and_the_version_knows_the_rest(boxed):
+    boxed.add("My sister is called Nora.", user_id="alice")
+    middleware = AgentMemoryMiddleware(boxed, tools=(), record=False)
+    model = ChatAgentMemory(memory=boxed, max_tokens=24)
+    agent = create_agent(model, middleware=[middleware], system_prompt=prompt.ASK_SYSTEM)
+
+    def worn(question: str) -> tuple[str, str | None]:
+        state = agent.invoke({"messages": [("user", question)]}, {"configurable": ALICE})
+        last = state["messages"][-1]
+        return last.text, last.response_metadata["adapter"]
+
+    assert worn(SISTER) == ("Nora", None)
+    assert worn(BROTHER) == (chat(boxed).invoke(alone(BROTHER)).text, "v-one")
 
 
 def test_a_model_without_tools_in_its_template_refuses_them(memory):

@@ -46,8 +46,8 @@ FACTS = [fact for fact, _ in TOLD.values()]
 CONFIG = Config(
     consolidation=ConsolidationConfig(
         study=StudyConfig(samples=2),
-        distill=DistillConfig(unknown_items=100, reading_items=50, text_items=20),
-        exam=ExamConfig(reading_items=20, unknown_items=20, anchor_items=8),
+        distill=DistillConfig(unknown_items=100, text_items=20),
+        exam=ExamConfig(scenes=3, unknown_items=20, anchor_items=8),
         gate=GateConfig(max_reading_lost=1, max_perplexity_rise=10, min_abstention=0),
     )
 )
