@@ -73,7 +73,9 @@ class DistillConfig(Section):
     batch_items: int = Field(default=48, ge=1)
     """Study items per optimiser step; halved when memory runs out."""
     batch_anchors: int = Field(default=32, ge=0)
-    """Unknown-name questions and unrelated texts per optimiser step."""
+    """Unknown-name questions per optimiser step."""
+    batch_texts: int = Field(default=4, ge=0)
+    """Unrelated conversations per optimiser step."""
     batch_scenes: int = Field(default=0, ge=0)
     """Blocks with questions about them per optimiser step, for versions that are to read (see
     `PromptConfig.reader`); two double the time of a run."""
@@ -95,7 +97,7 @@ class DistillConfig(Section):
     """Anchors about names that never occurred; without many the student answers anything (measured)."""
     scenes: int = Field(default=200, ge=0)
     """Blocks, with some ten questions about each, by which reading is kept."""
-    text_items: int = Field(default=60, ge=0)
+    text_items: int = Field(default=120, ge=0)
     """Anchors that are unrelated conversations, half written by us, half sampled by the base."""
 
 

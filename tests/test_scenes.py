@@ -256,7 +256,7 @@ def test_anchors_and_scenes_have_targets_under_keys_of_their_own(
     work: Work, studied: list[StudyItem]
 ) -> None:
     found = lessons_of(work, studied, wordings=1)
-    keys = [item.key for item in (*found.anchors, *questions(found.scenes))]
+    keys = [item.key for item in (*found.anchors, *found.texts, *questions(found.scenes))]
     assert list(found.anchor_targets.keys) == keys
     assert len(set(keys)) == len(keys)
-    assert keys[:2] == ["text:0", "unknown:0"]
+    assert [keys[0], found.texts[0].key] == ["unknown:0", "text:0"]

@@ -1,4 +1,4 @@
-"""The whole loop within three minutes, as it happens: add, search, consolidate, ask four ways, forget one.
+"""The whole loop within two minutes, as it happens: add, search, consolidate, ask four ways, forget one.
 
 The log is a week of messages of one user, with the assistant's replies and a few things that came from tools;
 only what the user said is trusted and learnt. A second run goes on where the first ended: nothing is added
@@ -28,8 +28,8 @@ from agent_memory.types import Retrieval
 if TYPE_CHECKING:
     from agent_memory.manager import MemoryManager
 
-#: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is the
-#: lean block before the model that wears the version.
+#: Name -> retrieval and adapter of an `ask`. None, retrieval and weights show one thing each; both is a lean
+#: block that the base reads, and the version where the base declines.
 ARMS: Mapping[str, tuple[Retrieval, str]] = {
     "none": ("none", "base"),
     "retrieval": ("all", "base"),

@@ -59,6 +59,7 @@ def _train(
         made.items,
         targets=made.targets,
         anchors=made.anchors,
+        texts=made.texts,
         scenes=made.scenes,
         anchor_targets=made.anchor_targets,
         parent=versions.folder(work.database.path, run.parent) if run.parent else None,

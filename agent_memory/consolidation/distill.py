@@ -60,20 +60,22 @@ class Material:
     items: Sequence[Item]
     targets: Targets
     anchors: Sequence[Item]
+    texts: Sequence[Item]
     scenes: Sequence[Sequence[Item]]
     anchor_targets: Targets
 
     @property
     def all_anchors(self) -> list[Item]:
-        """The anchors that stand alone, and then those of the scenes."""
-        return [*self.anchors, *(item for scene in self.scenes for item in scene)]
+        """The anchors that stand alone, the texts, and those of the scenes."""
+        return [*self.anchors, *self.texts, *(item for scene in self.scenes for item in scene)]
 
-    def decks(self, config: DistillConfig) -> tuple[Deck, Deck]:
-        """Cards of one anchor each, and cards of one scene each."""
-        alone = len(self.anchors)
-        ends = list(accumulate((len(scene) for scene in self.scenes), initial=alone))
+    def decks(self, config: DistillConfig) -> tuple[Deck, ...]:
+        """Cards of one anchor each, of one text each, and of one scene each."""
+        first, last = len(self.anchors), len(self.anchors) + len(self.texts)
+        ends = list(accumulate((len(scene) for scene in self.scenes), initial=last))
         return (
-            Deck(tuple((n,) for n in range(alone)), config.batch_anchors),
+            Deck(tuple((n,) for n in range(first)), config.batch_anchors),
+            Deck(tuple((n,) for n in range(first, last)), config.batch_texts),
             Deck(tuple(tuple(range(*pair)) for pair in pairwise(ends)), config.batch_scenes),
         )
 
@@ -84,6 +86,7 @@ def train(
     *,
     targets: Targets,
     anchors: Sequence[Item],
+    texts: Sequence[Item] = (),
     scenes: Sequence[Sequence[Item]] = (),
     anchor_targets: Targets,
     parent: Path | None,
@@ -97,9 +100,9 @@ def train(
 
     An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from
     there and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start
-    from, with its rank and modules; None starts from zero. `anchor_targets` are those of the scenes, too. The
-    model lock is taken per optimiser step. `progress(done, most)` is called after each step; `cancelled()` is
-    asked before each.
+    from, with its rank and modules; None starts from zero. `anchor_targets` are those of texts and scenes,
+    too. The model lock is taken per optimiser step. `progress(done, most)` is called after each step;
+    `cancelled()` is asked before each.
 
     Raises:
         InvalidInput: there is no item, or one is longer than the window.
@@ -108,7 +111,7 @@ def train(
     """
     if not items:
         raise InvalidInput("nothing to train: no study item")
-    material = Material(items, targets, anchors, scenes, anchor_targets)
+    material = Material(items, targets, anchors, texts, scenes, anchor_targets)
     mark = _identity(model, material, parent=parent, config=config, seed=seed)
     if (done := _finished(folder, mark, base=model.fingerprint)) is not None:
         return done
@@ -203,7 +206,7 @@ def _identity(
         seed,
         None if parent is None else check(parent, base=model.fingerprint),
         [asdict(item) for item in (*material.items, *material.all_anchors)],
-        [len(material.items), len(material.anchors), *map(len, material.scenes)],
+        [len(material.items), len(material.anchors), len(material.texts), *map(len, material.scenes)],
         *(
             tensor
             for part in (material.targets, material.anchor_targets)

@@ -31,6 +31,7 @@ class Lessons:
     items: list[Item]
     targets: Targets
     anchors: list[Item]
+    texts: list[Item]
     scenes: list[tuple[Item, ...]]
     anchor_targets: Targets
 
@@ -53,13 +54,15 @@ def lessons(
         told = in_wordings(item.question, episodes[item.episode_pk].text, count=wordings, seed=work.seed)
         made += [_closed(work, f"{item.pk}:{n}", text, answers[str(item.pk)]) for n, text in enumerate(told)]
     picked = found.pick([item.key.split(":")[0] for item in made])
-    alone = [*anchors.texts, *anchors.unknown]
     return Lessons(
         items=made,
         targets=dataclasses.replace(picked, keys=tuple(item.key for item in made)),
-        anchors=alone,
+        anchors=list(anchors.unknown),
+        texts=list(anchors.texts),
         scenes=list(anchors.scenes),
-        anchor_targets=targets.compute(work.model, [*alone, *anchors.reading], top_k=top_k),
+        anchor_targets=targets.compute(
+            work.model, [*anchors.unknown, *anchors.texts, *anchors.reading], top_k=top_k
+        ),
     )
 
 

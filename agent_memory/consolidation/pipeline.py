@@ -271,11 +271,9 @@ def _anchors(
     train, exam = config.distill, config.exam
     items = (1 + train.wordings) * len(everything)
     steps = passes(items, train) * math.ceil(items / train.batch_items)
-    wanted = train.text_items + train.unknown_items
-    share = min(1.0, steps * train.batch_anchors / max(1, wanted))  # a short run sees no more
-    amounts = Amounts(
-        texts=(math.ceil(share * train.text_items), exam.anchor_items),
-        unknown=(math.ceil(share * train.unknown_items), exam.unknown_items),
+    amounts = Amounts(  # a short run sees no more
+        texts=(min(train.text_items, steps * train.batch_texts), exam.anchor_items),
+        unknown=(min(train.unknown_items, steps * train.batch_anchors), exam.unknown_items),
         scenes=(min(train.scenes, steps * train.batch_scenes), exam.scenes),
     )
     return anchors(work, everything, episodes, amounts=amounts)

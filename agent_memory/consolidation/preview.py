@@ -119,7 +119,8 @@ def _training(
     per_token = (time.monotonic() - start) / sum(map(len, prompts))
     length = sum(map(len, prompts)) / len(prompts)
     lessons = (1 + config.wordings) * len(questions)
-    read = passes(round(factor * lessons), config) * RESTING * (1 + config.batch_anchors / config.batch_items)
+    beside = (config.batch_anchors + config.batch_texts) / config.batch_items
+    read = passes(round(factor * lessons), config) * RESTING * (1 + beside)
     tokens = int(lessons * length * read)
     return tokens, tokens * per_token * BACKWARD
 
