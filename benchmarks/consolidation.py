@@ -214,10 +214,9 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         tell(memory, news, first_day=1000)
         report, wall = (None, 0.0) if len(memory.versions()) > 1 else consolidated(memory, seed=options.seed)
         examined = Examined.of(memory)
-        asked = [
-            question for question in facts.questions(after, texts_of(memory, len(told)), seed=options.seed)
-            if question.kind == "value"
-        ]  # fmt: skip
+        texts = texts_of(memory, 2 * len(told))
+        studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
+        asked = [q for q in facts.questions(after, studied, seed=options.seed) if q.kind == "value"]
         moved = [
             q for q in asked if told[q.episode].facts[q.fact].value != after[q.episode].facts[q.fact].value
         ]

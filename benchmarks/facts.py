@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from agent_memory.consolidation.wording import CLAUSE_OPENINGS, OPENINGS
 from training import frames as forms
 from training import phrases
 from training.frames import Fact
@@ -168,7 +169,7 @@ def _patterns(fact: Fact) -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 @lru_cache(maxsize=1)
 def _wraps() -> tuple[str, str]:
-    wraps = (*phrases.ASK_WRAPS, *phrases.KNOW_WRAPS)
+    wraps = (*phrases.ASK_WRAPS, *phrases.KNOW_WRAPS, *OPENINGS, *CLAUSE_OPENINGS)
     heads, tails = zip(*(wrap.split("{}") for wrap in wraps), strict=True)
     squeeze = forms._squeeze
     return (

@@ -132,9 +132,9 @@ def _restored(question: str, kept: Sequence[str]) -> str:
 # ---------------------------------------------------------------------- other ways to put the same question
 
 #: What people say before a question, and before a dependent clause; none of them wraps an exam item.
-_HEADS = ("So, {}", "Quick question: {}", "Please, {}", "Hey, {}", "Well, {}", "And {}", "One thing: {}",
-          "I wonder, {}", "Remind me, {}", "Sorry, {}")  # fmt: skip
-_CLAUSE_HEADS = ("Could you tell me {}?", "Can you tell me {}?", "Do you know {}?",
+OPENINGS = ("So, {}", "Quick question: {}", "Please, {}", "Hey, {}", "Well, {}", "And {}", "One thing: {}",
+            "I wonder, {}", "Remind me, {}", "Sorry, {}")  # fmt: skip
+CLAUSE_OPENINGS = ("Could you tell me {}?", "Can you tell me {}?", "Do you know {}?",
                  "Do you remember {}?", "Any idea {}?", "I would like to know {}.", "I'd like to know {}.",
                  "Please tell me {}.", "Remind me {}.", "Say {}.", "I need to know {}.",
                  "Do you recall {}?")  # fmt: skip
@@ -152,12 +152,12 @@ _THIRD = {"have": "has", "do": "does", "go": "goes", "be": "is"}
 def retold(question: str, about: Sequence[str], rng: random.Random, *, count: int) -> list[str]:
     """The question in `count` other wordings: after an opening, or as a dependent clause."""
     clause = as_clause(question, about)
-    told = [head.format(_lowered(question, about)) for head in rng.sample(_HEADS, count)]
+    told = [head.format(_lowered(question, about)) for head in rng.sample(OPENINGS, count)]
     if clause is None:
         return told
     return [
         head.format(clause) if n % 3 else plain
-        for n, (head, plain) in enumerate(zip(rng.sample(_CLAUSE_HEADS, count), told, strict=True), start=1)
+        for n, (head, plain) in enumerate(zip(rng.sample(CLAUSE_OPENINGS, count), told, strict=True), start=1)
     ]
 
 
