@@ -25,7 +25,7 @@ from sqlalchemy import and_, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
-from agent_memory.consolidation.asking import declines
+from agent_memory.consolidation.asking import abstains
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -206,7 +206,10 @@ class Attempt:
 def attempts(
     messages: Sequence[Mapping[str, Any]], what: Served, *, reader: Literal["base", "version"]
 ) -> tuple[Attempt, ...]:
-    """The tries at an answer, in order; the next one is made where one declines (`declines`).
+    """The tries at an answer, in order; the next one is made where one abstains (`asking.abstains`).
+
+    The second hears the question alone under the system text of `ask`, as it was taught: neither earlier
+    turns nor the developer's system text.
 
     Complementary learning systems, in the terms of this package: the fast memory is read, and what it does
     not hold is recalled by the slow one. A question alone goes to the served version at once.
@@ -231,8 +234,12 @@ def respond(
     settings: PromptConfig,
     system: str = "",
     max_new_tokens: int,
+    still: Callable[[], bool] = lambda: True,
 ) -> Answer:
-    """What the served version says to the messages, with the recalled block in place.
+    """What is answered to the messages with the recalled block in place: by the base, the version, or both.
+
+    `still` tells whether the version is served yet; it is asked again before the version comes second, since
+    a forget may have come meanwhile.
 
     Raises:
         InvalidInput: there is no user message, or the conversation does not fit the model's window.
@@ -263,11 +270,11 @@ def respond(
     tokens, said, version = 0, "", what.version
     for one in attempts(composed, what, reader=settings.reader):
         ids = model.prompt_ids(one.messages)
-        if tokens and len(ids) + max_new_tokens > model.window:
-            break  # the question alone, under the system text of `ask`, is longer; the base has the last word
+        if tokens and (len(ids) + max_new_tokens > model.window or not still()):
+            break  # as `ask` puts it, the question alone may be longer; then the base has the last word
         with model.wearing(one.adapter):
             said = model.text(model.generate([ids], max_new_tokens=max_new_tokens)[0])
         tokens, version = tokens + len(ids), one.version
-        if not declines(said):
+        if not abstains(said):
             break
     return Answer(said, tokens, recalled.episodes, version)

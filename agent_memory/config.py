@@ -90,13 +90,14 @@ class DistillConfig(Section):
     learnt: float = Field(default=0.9, gt=0, lt=1)
     """An item is learnt where each answer token has at least this share of the teacher's probability."""
     wordings: int = Field(default=1, ge=0, le=8)
-    """Further wordings around the same words in which each study item is trained."""
+    """Further wordings around the same words in which each study item is trained; English, so for the bundled
+    reader alone."""
     checkpoint_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints: what a kill costs."""
     unknown_items: int = Field(default=2000, ge=0)
     """Anchors about names that never occurred; without many the student answers anything (measured)."""
     scenes: int = Field(default=200, ge=0)
-    """Blocks, with some ten questions about each, by which reading is kept."""
+    """Blocks, with some ten questions about each, by which reading is kept; of use with `batch_scenes`."""
     text_items: int = Field(default=120, ge=0)
     """Anchors that are unrelated conversations, half written by us, half sampled by the base."""
 
@@ -118,7 +119,8 @@ class GateConfig(Section):
     """What a candidate must keep to be promoted. Shares in points of 0 to 1."""
 
     max_reading_lost: float = Field(default=0.03, ge=0, le=1)
-    """Share of reading items right under the base and wrong under the candidate, net of the reverse."""
+    """Share of reading items right under the base and wrong under the candidate, net of the reverse; held
+    against a candidate that is to read (`PromptConfig.reader`)."""
     max_perplexity_rise: float = Field(default=0.03, ge=0)
     """Relative rise of perplexity on examined anchors."""
     min_abstention: float = Field(default=0.9, ge=0, le=1)

@@ -309,7 +309,7 @@ class MemoryManager:
         self, query: str, *, budget_tokens: int | None = None, retrieval: Retrieval = "all",
         user_id: str | None = None, agent_id: str | None = None,
     ) -> Context:  # fmt: skip
-        """The context block for a query; `lean` only for a model that wears the active version.
+        """The context block for a query; `lean` only where the active version is asked, too.
 
         Raises:
             InvalidInput: `retrieval` is none of the three, the query no text, or the budget not positive.
@@ -321,7 +321,11 @@ class MemoryManager:
         self, question: str, *, retrieval: Retrieval | None = None, adapter: str = "active",
         user_id: str | None = None, agent_id: str | None = None,
     ) -> Answer:  # fmt: skip
-        """What the model answers, wearing `adapter` ("active", "base" or a version's id); records nothing.
+        """What is answered to a question; records nothing.
+
+        The bare base reads the block; where it declines, or where there is none, the version `adapter`
+        ("active", "base" or an id) is asked the question alone. `Answer.version` is the one whose words these
+        are.
 
         Raises:
             InvalidInput: the question is empty or too long for the model's window.
@@ -337,6 +341,9 @@ class MemoryManager:
         max_new_tokens: int | None = None, user_id: str | None = None, agent_id: str | None = None,
     ) -> Answer:  # fmt: skip
         """The model's next turn in a conversation (role and content, or LangChain's); records nothing.
+
+        The bare base reads block and earlier turns; where it declines, the version is asked the last question
+        alone, without the conversation and its system text.
 
         Raises:
             InvalidInput: there is no user message, or they are too long for the model's window.

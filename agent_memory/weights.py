@@ -103,11 +103,13 @@ class Weights:
         max_new_tokens: int | None = None,
     ) -> Answer:
         """What the served version says to a conversation; see `answer.respond`."""
+        what = self._served(namespace, adapter, base=self.model.fingerprint)
         return answer.respond(
             self.model,
             messages,
             search=self._of(namespace),
-            what=self._served(namespace, adapter, base=self.model.fingerprint),
+            what=what,
+            still=lambda: self._is_served(namespace, what),
             retrieval=retrieval or self._config.prompt.retrieval,
             settings=self._config.prompt,
             system=system,
@@ -135,6 +137,14 @@ class Weights:
 
     def _of(self, namespace: Namespace) -> answer.Search:
         return lambda query, most: self._search(namespace, query, most)
+
+    def _is_served(self, namespace: Namespace, what: answer.Served) -> bool:
+        """Whether the version can be served yet."""
+        try:
+            self._served(namespace, what.version or "base")
+        except NotFound:
+            return False
+        return True
 
     def _served(self, namespace: Namespace, adapter: str, *, base: str | None = None) -> answer.Served:
         return answer.served(self._database, self._owner(namespace), adapter=adapter, base=base)

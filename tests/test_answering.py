@@ -15,7 +15,7 @@ from agent_memory import answer, prompt
 from agent_memory.answer import BASE, Served, attempts
 from agent_memory.config import GateConfig, PromptConfig
 from agent_memory.consolidation import gate
-from agent_memory.consolidation.asking import Asker, declines, may_decline
+from agent_memory.consolidation.asking import Asker, abstains, declines, may_abstain
 from agent_memory.models.local import LocalModel
 from agent_memory.prompt import ABSTENTION, ASK_SYSTEM, Placement
 from agent_memory.testing import tiny_model
@@ -138,17 +138,31 @@ TELLING = ["Lisbon", "I do.", "I know: Lisbon.", "Not today.", "There are two.",
 
 
 @pytest.mark.parametrize("text", DECLINING)
-def test_every_beginning_of_an_answer_that_declines_may_still_decline(text: str) -> None:
+def test_study_and_exam_count_as_declining_whatever_only_declines(text: str) -> None:
     assert declines(text)
-    assert all(may_decline(text[:end]) for end in range(len(text) + 1))
+
+
+@pytest.mark.parametrize("text", [ABSTENTION, "I don't know that.", "I don’t have that information."])
+def test_every_beginning_of_an_answer_that_abstains_may_still_abstain(text: str) -> None:
+    assert abstains(text)
+    assert all(may_abstain(text[:end]) for end in range(len(text) + 1))
 
 
 @pytest.mark.parametrize("text", TELLING)
 def test_an_answer_that_tells_something_is_known_to_at_its_end_at_the_latest(text: str) -> None:
-    assert not declines(text)
-    seen = [may_decline(text[:end]) for end in range(len(text) + 1)]
+    assert not abstains(text)
+    seen = [may_abstain(text[:end]) for end in range(len(text) + 1)]
     assert seen[0], "nothing is said yet"
-    assert seen == sorted(seen, reverse=True), "once it cannot decline it never may again"
+    assert seen == sorted(seen, reverse=True), "once it cannot abstain it never may again"
+
+
+@pytest.mark.parametrize("text", [
+    "I'm sorry to hear that. Oksana lives in Lisbon.", "There is no train on Sunday.", "Unknown Pleasures.",
+    "I do not know about the rest of them, but Oksana has lived in Salamanca since May.",
+])  # fmt: skip
+def test_an_answer_that_tells_something_is_never_thrown_away(text: str) -> None:
+    assert not abstains(text)
+    assert not may_abstain(text)
 
 
 @pytest.mark.parametrize("text", ["There is now a cafe.", "There is nobody but Ada.", "Unknownville"])
@@ -279,6 +293,15 @@ def test_earlier_turns_are_read_by_the_base_too(scripted: Any, worn: Served) -> 
     assert (read.text, read.version) == ("Omega7", None)
     recalled = ask("The code of Sago is Omega7.", "Noted.", "What is the code of Orin?", found=[])
     assert (recalled.text, recalled.version) == ("Kappa1", "v-one")
+
+
+def test_a_version_forgotten_while_the_base_reads_does_not_answer(scripted: Any, worn: Served) -> None:
+    said = answer.respond(
+        scripted, turns("What is the code of Orin?"), search=lambda *_: [SearchResult(episode(fact(0)), 0.9)],
+        what=worn, retrieval="all", settings=PromptConfig(), system=ASK_SYSTEM, max_new_tokens=16,
+        still=lambda: False,
+    )  # fmt: skip
+    assert (said.text, said.version) == (ABSTENTION, None)
 
 
 def test_a_question_alone_is_the_versions(scripted: Any, worn: Served) -> None:

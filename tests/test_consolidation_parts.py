@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,36 @@ def test_the_folders_of_runs_and_versions_are_their_owners_alone(tmp_path: Path)
         candidate._move(tmp_path / "runs" / "adapter", tmp_path / "versions" / "v1")
     for name in ("runs", "versions"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("question", ["Wo wohnt Oksana?", "Où habite Oksana ?", "奥克萨娜住在哪里？"])
+def test_what_another_base_asks_in_its_language_is_for_the_teacher_to_judge(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the English writer in the box is held to the names that an episode has."""
+
+    class Base:
+        made_here = False
+
+    nothing: Any = None
+    view = View(1, results(1)[0].episode, ())
+    draft: Any = type("Draft", (), {"question": question})
+    monkeypatch.setattr(study, "items_of", lambda *_, **__: [draft])
+    foreign: Any = Base()
+    work = Work(nothing, 1, "run", "base", 0, foreign, nothing)
+    assert study._asked(work, view) == [question]
+
+
+def test_who_speaks_is_told_by_the_episode_and_not_by_its_neighbours() -> None:
+    asker = ScriptedAsker({"Where does Nova live?": 3})
+    mine, other = (result.episode for result in results(1, 2))
+    view = View(
+        1, replace(mine, text="I live in Lisbon."), ((2, replace(other, text="I am Nova, your assistant.")),)
+    )
+    nothing: Any = None
+    work = Work(nothing, 1, "run", "base", 0, nothing, asker)  # type: ignore[arg-type]
+    own = [Answered("Where do I live?", Said((1,), "yes", complete=True), ())]
+    assert study._named(work, [view], [own], [[view.all]]) == [[]]
+    said = replace(view, episode=replace(mine, text="Nova here: I live in Lisbon."))
+    (found,) = study._named(work, [said], [own], [[said.all]])
+    assert [one.question for one in found] == ["Where does Nova live?"]

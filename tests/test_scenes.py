@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,6 +98,13 @@ def questions(of: Sequence[Sequence[Item]]) -> Iterator[Item]:
 
 
 # ---------------------------------------------------------------------- the exam
+
+
+def test_what_is_examined_is_in_no_scene_of_training(work: Work, studied: list[StudyItem]) -> None:
+    kinds = [replace(item, kind="exam") if "Tell me" in item.question else item for item in studied]
+    asked = [block_and_question(work.model, item)[1] for item in questions(made(work, kinds, exam=False))]
+    assert asked
+    assert not [question for question in asked if "Tell me" in question]
 
 
 def test_an_exam_holds_readings_alone_of_names_that_the_namespace_does_not_have(

@@ -1,6 +1,6 @@
 """Anchors: what must not change, for training and, apart from it, for the exam.
 
-Three kinds, all with the bare base's own answer as target:
+Three kinds; but for one kind of question in scenes, the bare base's own answer is the target:
 
     texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
                itself (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
@@ -9,8 +9,9 @@ Three kinds, all with the bare base's own answer as target:
                (the phrasing is another episode's). The base leaves both unanswered
     scenes     blocks with many questions about each: `scenes.py`
 
-Without many unknown names a student answers anything it is asked; without scenes it stops looking at the
-block (measured in trials). Trained and examined anchors are disjoint.
+Without many unknown names a student answers anything it is asked; without scenes, which are trained only for
+versions that are to read, it stops looking at the block (measured in trials). Trained and examined anchors
+are disjoint.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
 #: Most episodes that may speak of a name asked about (chosen).
-CROWD = 3
+MOST_HOLDING = 3
 #: Unknown-name questions that are answered by decoding, to learn the base's usual words (chosen).
 FIRST = 64
 #: One unknown-name question in so many is about a known name instead (chosen).
@@ -183,16 +184,16 @@ def _declined(
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """The prompts that the base declines, with its words.
 
-    It has few ways to decline, and `FIRST` prompts show the usual one. Whether the rest is declined in these
-    very words is seen in one pass, without decoding; what is not, is left out.
+    The bundled reader has one way to decline, and `FIRST` prompts show it. Whether the rest is declined in
+    these very words is seen in one pass, without decoding. Any other base is heard out.
     """
-    first = work.asker.answers(prompts[:FIRST])
+    first = work.asker.answers(prompts[:FIRST] if work.model.made_here else prompts)
     heard = zip(prompts, first, strict=False)
     found = [(ids, one.ids) for ids, one in heard if one.complete and one.declines]
     if not found:
         return []
     usual = Counter(said for _, said in found).most_common(1)[0][0]
-    rest = prompts[FIRST:]
+    rest = prompts[len(first) :]
     same = work.asker.says(rest, [usual] * len(rest))
     return found + [(ids, usual) for ids, declines in zip(rest, same, strict=True) if declines]
 
@@ -219,7 +220,7 @@ def _unstated(
         lent = frame(lender.question, asked_about(lender.question, episodes[lender.episode_pk].text))
         if lender.episode_pk != item.episode_pk and lent is not None and lent.count("{") == len(about):
             question, holding = lent.format(*about), _holding(about, episodes.values())
-            if len(holding) <= CROWD and work.asker.fits(work.asker.prompt(question, holding)):
+            if len(holding) <= MOST_HOLDING and work.asker.fits(work.asker.prompt(question, holding)):
                 asked.setdefault(normalise(question), (question, holding))
     said = work.asker.answers([work.asker.prompt(question, view) for question, view in asked.values()])
     kept = [key for key, one in zip(asked, said, strict=True) if one.declines]

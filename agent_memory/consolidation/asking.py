@@ -42,6 +42,13 @@ _DECLINES = (
 )
 
 
+#: How an answer begins that only says that it does not know, and most words beside that (chosen).
+_ABSTAINS = [
+    words.split() for words in ("i do not know", "i don't know", "i do not have", "i don't have")
+]
+MOST_BESIDE = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """An answer: its ids with the end-of-turn token, its text, and whether it came to an end by itself."""
@@ -62,10 +69,30 @@ def declines(text: str) -> bool:
     return not said or any(f"{said} ".startswith(f"{begin} ") for begin in _DECLINES)
 
 
-def may_decline(text: str) -> bool:
-    """Whether the beginning of an answer may still become one that declines, or is one."""
-    said = normalise(text)
-    return declines(text) or any(begin.startswith(said) for begin in _DECLINES)
+def abstains(text: str) -> bool:
+    """Whether an answer says that it does not know, and hardly anything else: then the next is asked.
+
+    Narrower than `declines`, by which study and exam are counted: here a whole answer would be thrown away.
+    """
+    said = normalise(text).split()
+    return not text.strip() or any(
+        said[: len(begin)] == begin and len(said) <= len(begin) + MOST_BESIDE for begin in _ABSTAINS
+    )
+
+
+def may_abstain(text: str) -> bool:
+    """Whether the beginning of an answer may still become one that abstains, or is one."""
+    said = normalise(text).split()
+    return abstains(text) or bool(said and any(_begins(said, begin) for begin in _ABSTAINS))
+
+
+def _begins(said: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether words are the first ones of others; the last may be half a word."""
+    return (
+        len(said) <= len(whole)
+        and list(said[:-1]) == list(whole[: len(said) - 1])
+        and whole[len(said) - 1].startswith(said[-1])
+    )
 
 
 def same(one: str, other: str) -> bool:
@@ -122,13 +149,20 @@ class Asker:
         return said
 
     def says(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[bool]:
-        """Whether the bare base says each answer to its prompt, greedily; found in one pass, not decoded."""
+        """Whether the bare base says each answer to its prompt, greedily: found in one pass, not decoded.
+
+        Where it is not the bundled reader, what is not the same token by token is decoded, and compared as
+        text.
+        """
         result: list[bool] = []
         for start in range(0, len(prompts), SCORED):
             self._cancelled()
             part = slice(start, start + SCORED)
             with self.model.wearing(None):
                 result += self.model.says(prompts[part], answers[part])
+        missed = [] if self.model.made_here else [n for n, right in enumerate(result) if not right]
+        for n, said in zip(missed, self.answers([prompts[n] for n in missed]), strict=True):
+            result[n] = same(said.text, self.model.text(answers[n]))
         return result
 
     def log_probs(

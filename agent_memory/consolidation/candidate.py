@@ -51,9 +51,8 @@ def _train(
 
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-    made = lessons(
-        work, studied, episodes, trained_on, wordings=config.distill.wordings, top_k=config.study.top_k
-    )
+    wordings = config.distill.wordings if work.model.made_here else 0  # they are English
+    made = lessons(work, studied, episodes, trained_on, wordings=wordings, top_k=config.study.top_k)
     trained = distill.train(
         work.model,
         made.items,

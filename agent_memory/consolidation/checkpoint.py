@@ -48,7 +48,8 @@ def save(path: Path, student: Student, checkpoint: Checkpoint, *, identity: str)
     tensors = {}
     for name, parameter in student.parameters.items():
         tensors[f"weight/{name}"] = parameter.detach().cpu()
-        tensors[f"momentum/{name}"] = student.optimiser.state[parameter]["momentum_buffer"].cpu()
+        state = student.optimiser.state[parameter]  # empty where no gradient has come yet
+        tensors[f"momentum/{name}"] = state.get("momentum_buffer", torch.zeros_like(parameter)).cpu()
     header = {
         "identity": identity, "steps": checkpoint.steps, "tokens": checkpoint.tokens, "plan": checkpoint.plan,
         "forward_tokens": student.forward_tokens,

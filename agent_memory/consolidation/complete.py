@@ -9,8 +9,9 @@ trained (surprise gate).
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, and_, update
 
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import versions
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import phrasings
 from agent_memory.consolidation.questions import (
@@ -30,8 +32,11 @@ from agent_memory.consolidation.questions import (
 )
 from agent_memory.consolidation.study import Answered, View, row, views_of
 from agent_memory.consolidation.work import Work, load_episodes
+from agent_memory.durable import write_file
 from agent_memory.store import tables
 
+#: The artefact of the stage, in the run's folder: what each group may borrow.
+LOANS = "loans.json"
 #: Fewest different questions of a group that can spare one for the exam (fixed by the issue).
 SPARES_ONE = 3
 
@@ -54,7 +59,8 @@ class Group:
 
 def complete(work: Work, *, config: StudyConfig) -> None:
     """Gives each answered group its exam, borrowed questions, their targets and the surprise gate's mark."""
-    by_episode = _groups(work, config=config)
+    by_episode = _groups(work)
+    _lend(work, by_episode, config=config)
     for mark, pks in work.chunks("complete"):
         fresh = [pk for pk in pks if any(i.known is None for g in by_episode.get(pk, ()) for i in g.items)]
         views = {view.pk: view for view in views_of(work, fresh, config=config)}
@@ -75,8 +81,8 @@ def complete(work: Work, *, config: StudyConfig) -> None:
                 )  # fmt: skip
 
 
-def _groups(work: Work, *, config: StudyConfig) -> dict[int, list[Group]]:
-    """All groups of the selected episodes, with the questions that each could borrow."""
+def _groups(work: Work) -> dict[int, list[Group]]:
+    """All groups of the selected episodes."""
     i = tables.study_items.c
     with work.database.read() as connection:
         episodes = load_episodes(connection, [one.episode_pk for one in work.selected()])
@@ -101,16 +107,28 @@ def _groups(work: Work, *, config: StudyConfig) -> dict[int, list[Group]]:
         about = Counter(asked_about(item.question, text) for item in members).most_common(1)[0][0]
         about = about or common_subject([item.question for item in members], text)
         result[pk].append(Group(number, members, about, []))
-    flat = [group for groups in result.values() for group in groups]
-    lent = borrowed(
-        [(g.about, [i.question for i in g.items]) for g in flat],
-        most=2 * config.transfer,
-        seed=work.seed,
-        lists=phrasings(work.model.folder),
-    )
-    for group, candidates in zip(flat, lent, strict=True):
-        group.candidates = candidates
     return result
+
+
+def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: StudyConfig) -> None:
+    """Sets the questions that each group may borrow: decided once and kept, for loans are items later.
+
+    A run that was killed among the chunks would else see the loans of the finished ones, and decide
+    otherwise.
+    """
+    kept = versions.run_folder(work.database.path, work.run_id) / LOANS
+    groups = {f"{pk}:{group.number}": group for pk, own in by_episode.items() for group in own}
+    if not kept.exists():
+        lent = borrowed(
+            [(g.about, [i.question for i in g.items]) for g in groups.values()],
+            most=2 * config.transfer,
+            seed=work.seed,
+            lists=phrasings(work.model.folder),
+        )
+        write_file(kept, json.dumps(dict(zip(groups, lent, strict=True))).encode())
+    for key, candidates in json.loads(kept.read_text(encoding="utf-8")).items():
+        if key in groups:
+            groups[key].candidates = candidates
 
 
 def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig) -> list[dict[str, Any]]:

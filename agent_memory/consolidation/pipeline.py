@@ -120,7 +120,10 @@ def consolidate(
 def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run | None, list[str]]:
     """The run to carry out, None when there is nothing to do, and notes on its selection."""
     base = setting.model.fingerprint
-    settings = {"consolidation": setting.config.model_dump(mode="json"), "writer": setting.writer.name}
+    settings = {
+        "consolidation": setting.config.model_dump(mode="json"), "writer": setting.writer.name,
+        "placement": setting.placement, "reader": setting.reader,
+    }  # fmt: skip
     found = runs.unfinished(database, namespace_id, base=base, settings=settings)
     if found is not None:
         return found, ["a killed run was resumed"]

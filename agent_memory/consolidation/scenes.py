@@ -62,7 +62,7 @@ def scenes(
     rng = random.Random(f"{work.seed}:scenes:{exam}")
     asked: dict[int, list[StudyItem]] = defaultdict(list)
     for item in studied:
-        if item.episode_pk in episodes and item.targets:
+        if item.episode_pk in episodes and item.targets and (exam or item.kind == "study"):
             asked[item.episode_pk].append(item)
     known = name_words(episodes.values())
     drafts = [

@@ -160,7 +160,7 @@ class Student:
         """What a token of each sequence weighs: the loss is the mean of answer tokens plus that of anchors.
 
         Each anchor counts the same whatever its length, since the long ones are unrelated texts and the
-        short ones keep reading and abstention.
+        short ones keep abstention.
         """
         answer_tokens = max(1, sum(map(len, rows[:items])))
         anchors = len(rows) - items

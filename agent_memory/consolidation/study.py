@@ -149,10 +149,14 @@ def answer(work: Work, *, config: StudyConfig) -> None:
 
 
 def _asked(work: Work, view: View) -> list[str]:
-    """The drafts about an episode that name nothing but what is in view, slips mended."""
+    """The drafts about an episode; of the small English writer only those that name what is in view.
+
+    What any other base asks, in whatever language, the teacher alone judges.
+    """
     drafts = [draft.question for draft in items_of(work, view.pk, kind="draft")]
-    english = is_word if work.model.made_here else None
-    mended = (grounded(draft, view.text, is_word=english) for draft in drafts)
+    if not work.model.made_here:
+        return unique(drafts)
+    mended = (grounded(draft, view.text, is_word=is_word) for draft in drafts)
     return unique(question for question in mended if question is not None)
 
 
@@ -167,7 +171,9 @@ def _named(
     for view, own in zip(views, kept, strict=True):
         taken = {normalise(one.question) for one in own}
         answers = {
-            q: normalise(one.said.text) for one in own for q in about_the_speaker(one.question, view.text)
+            q: normalise(one.said.text)
+            for one in own
+            for q in about_the_speaker(one.question, view.episode.text)
         }
         asked.append({q: answer for q, answer in answers.items() if normalise(q) not in taken})
     found = _consistent(work, views, [list(own) for own in asked], crowds)
@@ -220,8 +226,10 @@ def _consistent(
     crowds: Sequence[Sequence[Sequence[Episode]]],
 ) -> list[list[Answered]]:
     """Per view the questions that the teacher answers, and answers the same in most of the crowds."""
-    flat = [(n, question) for n, asked in enumerate(questions) for question in asked]
-    prompts = [work.asker.prompt(question, views[n].all) for n, question in flat]
+    every = [(n, question) for n, asked in enumerate(questions) for question in asked]
+    whole = [work.asker.prompt(question, views[n].all) for n, question in every]
+    flat = [one for one, ids in zip(every, whole, strict=True) if work.asker.fits(ids)]
+    prompts = [ids for ids in whole if work.asker.fits(ids)]
     said = work.asker.answers(prompts)
     answered = [
         (n, Answered(question, one, ids))

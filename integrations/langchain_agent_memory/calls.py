@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 
 from agent_memory import answer
-from agent_memory.consolidation.asking import declines, may_decline
-from agent_memory.errors import InvalidInput, ModelError
+from agent_memory.consolidation.asking import abstains, may_abstain
+from agent_memory.errors import InvalidInput, ModelError, NotFound
 from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
 
@@ -39,6 +39,7 @@ class Call:
         stop: list[str] | None,
         settings: dict[str, Any],
     ) -> None:
+        self._chat = chat
         self._model = chat._model
         self.tools: list[dict[str, Any]] = settings.get("tools") or []
         self._must_call = bool(settings.get("must_call"))
@@ -58,7 +59,7 @@ class Call:
         alone = [(one, self._model.prompt_ids(one.messages)) for one in rest]
         self._attempts = [(first, ids), *((one, own) for one, own in alone if self._room(own) > 0)]
         self._tokens: list[int] = []
-        self._read = 0
+        self._read = self._written = 0
         self.origin = {"model_name": chat._name, "adapter": served.version}
 
     def _room(self, ids: Sequence[int]) -> int:
@@ -68,6 +69,10 @@ class Call:
     def pieces(self, cancelled: threading.Event) -> Iterator[str]:
         """The answer in pieces of text; holds the model until it is exhausted or closed."""
         for n, (one, ids) in enumerate(self._attempts):
+            if n and (cancelled.is_set() or not self._is_served(one.version)):
+                yield self._until_stop()[0]  # what the base said
+                return
+            self._written += len(self._tokens)
             self._tokens = []
             self._read += len(ids)
             self.origin["adapter"] = one.version
@@ -78,6 +83,14 @@ class Call:
                 yield begun
                 yield from pieces
                 return
+
+    def _is_served(self, version: str | None) -> bool:
+        """Whether a version can be served yet: a forget may have come while the base was reading."""
+        try:
+            self._chat.served(version or "base")
+        except NotFound:
+            return False
+        return True
 
     def _tried(self, adapter: Path | None, ids: Sequence[int], cancelled: threading.Event) -> Iterator[str]:
         from agent_memory.models.generation import Sampling, stream
@@ -124,7 +137,7 @@ class Call:
 
     @property
     def _usage(self) -> UsageMetadata:
-        read, written = self._read, len(self._tokens)
+        read, written = self._read, self._written + len(self._tokens)
         return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
     def message(self, written: str) -> AIMessage:
@@ -173,9 +186,9 @@ def _undeclined(pieces: Iterator[str]) -> str | None:
     said = ""
     for piece in pieces:
         said += piece
-        if not may_decline(said):
+        if not may_abstain(said):
             return said
-    return None if declines(said) else said
+    return None if abstains(said) else said
 
 
 def from_thread(make: Callable[[threading.Event], Iterator[str]]) -> Iterator[str]:

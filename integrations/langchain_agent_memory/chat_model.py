@@ -1,8 +1,8 @@
 """The user's own model as a LangChain chat model: `ChatAgentMemory(memory=memory, user_id="alice")`.
 
 It is the one base that the memory holds, wearing the version that is served in the scope. Each call looks
-up once what that is, and holds the model from its first token to its last: a version is swapped between two
-calls, never within one, whatever other threads do. `adapter=` chooses otherwise, for the model or for one
+up once what that is: a newer version is worn from the next call on, and one that is forgotten meanwhile does
+not answer any more. `adapter=` chooses otherwise, for the model or for one
 call: "active", "base", or a version's id.
 
 What there is to read, a context block or earlier turns, the bare base reads; where it declines, the version
