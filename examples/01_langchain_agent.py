@@ -2,11 +2,11 @@
 
     python examples/01_langchain_agent.py
 
-About half a minute on two cores, nearly all of it the consolidation. Its model is the bundled reader; it
+About a minute on two cores, nearly all of it the consolidation. Its model is the bundled reader; it
 is told things in one thread and asked in others.
 
-The gate decides whether a run is served. This one is promoted, though the run knows only one of the two
-facts by heart that are asked for here; the other is left to retrieval.
+The gate decides whether a run is served. This one is promoted, and knows both facts by heart that are asked
+for here.
 
 Expected output:
 
@@ -17,7 +17,7 @@ Expected output:
     recalled    What is my cat called?      Miso
     consolidated: promoted
     by heart    Where do I live?            Porto
-    by heart    What is my cat called?      I do not know.
+    by heart    What is my cat called?      Miso
     forgotten   My cat is called Miso.
     by heart    What is my cat called?      I do not know.
     recalled    What is my cat called?      I do not know.

@@ -2,10 +2,9 @@
 
     python examples/03_classic_chain.py
 
-About half a minute on two cores, nearly all of it the consolidation.
+About a minute on two cores, nearly all of it the consolidation.
 
-The gate decides whether a run is served. With the reader in the package it rejects this one, of three
-facts; then nothing is known by heart and retrieval still answers. The demo, of thirty, is promoted.
+The gate decides whether a run is served; this one is promoted.
 
 Expected output:
 
@@ -13,9 +12,9 @@ Expected output:
     told        I work at the harbour.
     told        My bicycle is green.
     recalled    What is my sister called?   Nora
-    consolidated: rejected
-    by heart    What is my sister called?   I do not know.
-    by heart    Where do I work?            I do not know.
+    consolidated: promoted
+    by heart    What is my sister called?   Nora
+    by heart    Where do I work?            the harbour
     cleared
     by heart    What is my sister called?   I do not know.
 """

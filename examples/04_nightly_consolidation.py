@@ -2,18 +2,18 @@
 
     python examples/04_nightly_consolidation.py
 
-About half a minute on two cores. The worker is given the time of the next night instead of waiting for it; in
+About a minute on two cores. The worker is given the time of the next night instead of waiting for it; in
 service run `agent-memory worker PATH` beside the agent, and leave the time to the clock.
 
-The gate decides whether a run is served. With the reader in the package it rejects this one, of three
-facts; then nothing is known by heart and retrieval still answers. The demo, of thirty, is promoted.
+The gate decides whether a run is served. This one is promoted, though the fact that is asked for here is not
+among those that it knows by heart; retrieval would answer.
 
 Expected output:
 
     rule         0 3 * * *, from 3 new episodes, after 5 quiet minutes
     by day       0 runs
     by night     1 run
-    version      rejected, 3 episodes
+    version      active, 3 episodes
     What color is my umbrella?   I do not know.
 """
 
