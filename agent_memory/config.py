@@ -78,7 +78,7 @@ class DistillConfig(Section):
     """Unrelated conversations per optimiser step."""
     batch_scenes: int = Field(default=0, ge=0)
     """Blocks with questions about them per optimiser step, for versions that are to read (see
-    `PromptConfig.reader`); two double the time of a run."""
+    `PromptConfig.reader`); each has some 500 tokens, so two take about as long as all else."""
     alpha: float = Field(default=32.0, gt=0)
     """LoRA's scale, alpha / rank, with the rank above: 2 (chosen)."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
