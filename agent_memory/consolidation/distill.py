@@ -2,8 +2,8 @@
 
 The teacher's distribution is cached (`targets.py`), so training is: choose items (`plan.py`), run the
 student over them in packed rows and step (`student.py`), now and then keep a checkpoint (`checkpoint.py`).
-Anchors, whose target is the base's own distribution on unrelated text and unknown names (and scenes, if any), are in
-every step.
+Anchors, whose target is the base's own distribution on unrelated text and unknown names (and scenes, if any),
+are in every step.
 
 SELF-PARAM (arXiv 2410.00487) minimises the same forward KL with unrelated text as a regulariser, one pair
 at a time, with the teacher run at every step over the whole vocabulary; Doc-to-LoRA's baseline caches

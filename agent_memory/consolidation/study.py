@@ -42,7 +42,8 @@ from agent_memory.store import tables
 from agent_memory.types import Episode
 
 #: Times that an answer is asked for again, with an unrelated episode beside its own (chosen: of 24 such
-#: episodes some confused the bundled reader in a trial, and one alone would take whole episodes out of study).
+#: episodes some confused the bundled reader in a trial, and one alone would take whole episodes out of
+#: study).
 CROWDS = 3
 
 
