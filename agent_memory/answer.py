@@ -7,7 +7,8 @@
     none    no block
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
-served version is asked the question alone, as it was taught (`attempts`). So what is in view is never read by
+served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, the base
+answers after all (`asking.doubted`). So what is in view is never read by
 weights that were trained to answer without it, and what is not in view is still known.
 
 Only where a version is served is a block lean; the bare base, or another version, gets all. What is
@@ -25,7 +26,7 @@ from sqlalchemy import and_, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
-from agent_memory.consolidation.asking import abstains
+from agent_memory.consolidation.asking import abstains, doubted
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -272,9 +273,14 @@ def respond(
         ids = model.prompt_ids(one.messages)
         if tokens and (len(ids) + max_new_tokens > model.window or not still()):
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word
-        with model.wearing(one.adapter):
-            said = model.text(model.generate([ids], max_new_tokens=max_new_tokens)[0])
         tokens, version = tokens + len(ids), one.version
+        with model.wearing(one.adapter):
+            made = model.generate([ids], max_new_tokens=max_new_tokens)
+            if one.adapter is not None and doubted(model, [ids], made)[0]:
+                with model.wearing(None):
+                    made = model.generate([ids], max_new_tokens=max_new_tokens)
+                tokens, version = tokens + len(ids), None
+        said = model.text(made[0])
         if not abstains(said):
             break
     return Answer(said, tokens, recalled.episodes, version)

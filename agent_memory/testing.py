@@ -170,6 +170,18 @@ def scripted_reader(folder: Path, *, learns: bool = True) -> Any:
             said = self.generate(prompts, max_new_tokens=most)
             return [ids == list(answer) for ids, answer in zip(said, answers, strict=True)]
 
+        def log_probs(
+            self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+        ) -> list[list[float]]:
+            real = super().log_probs(prompts, answers)
+            if self._wears is not None and not learns:
+                return real
+            own = [self.token_ids(self._say(self._tokenizer.decode(list(ids)))) for ids in prompts]
+            return [
+                [0.0] * len(nats) if list(answer) == said else nats
+                for nats, answer, said in zip(real, answers, own, strict=True)
+            ]
+
         def _say(self, prompt_text: str) -> str:
             facts = {(noun, subject): value for noun, subject, value in _SAID.findall(prompt_text)}
             self.seen.update(facts)

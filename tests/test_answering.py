@@ -14,6 +14,7 @@ import torch
 from agent_memory import answer, prompt
 from agent_memory.answer import BASE, Served, attempts
 from agent_memory.config import GateConfig, PromptConfig
+from agent_memory.consolidation import asking as asking_
 from agent_memory.consolidation import gate
 from agent_memory.consolidation.asking import Asker, abstains, declines, may_abstain
 from agent_memory.models.local import LocalModel
@@ -366,6 +367,39 @@ def test_where_the_question_alone_does_not_fit_the_base_has_the_last_word(
     assert (said.text, said.version) == (ABSTENTION, None)
 
 
+# ---------------------------------------------------------------------- being sure
+
+
+def test_what_a_version_of_the_bundled_reader_is_not_sure_of_the_base_answers(
+    bundled: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the twin that believes everything, the same version answers."""
+    version = Served("v-one", noisy(bundled, tmp_path / "v-one"), frozenset())
+    asker = Asker(bundled, max_answer_tokens=16)
+    prompts = [asker.prompt(question) for question, _ in ASKED]
+    base = [one.text for one in asker.answers(prompts)]
+    monkeypatch.setattr(asking_, "SURE", 1e-30)
+    alone = [one.text for one in asker.answers(prompts, version.adapter)]
+    assert alone != base
+    believed = asking(bundled, version)("What is the code of Vela?", found=[])
+    assert (believed.text, believed.version) == (alone[0], "v-one")
+    monkeypatch.setattr(asking_, "SURE", 1.0)
+    assert [one.text for one in asker.answers(prompts, version.adapter)] == base
+    left = asking(bundled, version)("What is the code of Vela?", found=[])
+    assert (left.text, left.version) == (base[0], None)
+
+
+def test_versions_of_other_bases_are_believed(
+    tiny: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker = Asker(tiny, max_answer_tokens=12)
+    prompts = [asker.prompt(question) for question, _ in ASKED]
+    adapter = noisy(tiny, tmp_path / "adapter")
+    said = asker.answers(prompts, adapter)
+    monkeypatch.setattr(asking_, "SURE", 1.0)
+    assert asker.answers(prompts, adapter) == said != asker.answers(prompts)
+
+
 # ---------------------------------------------------------------------- through a memory
 
 
@@ -433,8 +467,9 @@ def test_the_gate_holds_lost_reading_against_a_version_that_reads_alone() -> Non
 
 
 def test_the_bundled_reader_reads_what_is_in_view_and_declines_the_rest(
-    bundled: LocalModel, tmp_path: Path
+    bundled: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(asking_, "SURE", 1e-30)  # a senseless version is sure of nothing
     what = Served("v-one", noisy(bundled, tmp_path / "v-one"), frozenset())
     ask = asking(bundled, what)
     mine = [SearchResult(episode("My sister is called Nora."), 0.9)]

@@ -1,7 +1,8 @@
 """One call of the chat model: whom it asks in turn, the answer in pieces, and the message that it becomes.
 
 What there is to read the bare base reads; its words are held back while they may still become "I do not
-know", and where they do, the served version is asked the question alone (`agent_memory/answer.py`).
+know", and where they do, the served version is asked the question alone (`agent_memory/answer.py`). What a
+version says is shown when it is whole, if it may yet be doubted: then the base answers instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 
 from agent_memory import answer
-from agent_memory.consolidation.asking import abstains, may_abstain
+from agent_memory.consolidation.asking import abstains, doubted, may_abstain
 from agent_memory.errors import InvalidInput, ModelError, NotFound
 from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
@@ -76,7 +77,7 @@ class Call:
             self._tokens = []
             self._read += len(ids)
             self.origin["adapter"] = one.version
-            pieces = self._tried(one.adapter, ids, cancelled)
+            pieces = self._said(one.adapter, ids, cancelled)
             if n + 1 == len(self._attempts):
                 yield from pieces
             elif (begun := _undeclined(pieces)) is not None:
@@ -91,6 +92,23 @@ class Call:
         except NotFound:
             return False
         return True
+
+    def _said(self, adapter: Path | None, ids: Sequence[int], cancelled: threading.Event) -> Iterator[str]:
+        """What the base or a version says; of a version that may be doubted, when it has said it."""
+        if adapter is None or not self._model.made_here:
+            yield from self._tried(adapter, ids, cancelled)
+            return
+        with self._model.wearing(adapter):
+            whole = "".join(self._tried(adapter, ids, cancelled))
+            doubt = not cancelled.is_set() and doubted(self._model, [ids], [self._tokens])[0]
+        if not doubt:
+            yield whole
+            return
+        self._written += len(self._tokens)
+        self._tokens = []
+        self._read += len(ids)
+        self.origin["adapter"] = None
+        yield from self._tried(None, ids, cancelled)
 
     def _tried(self, adapter: Path | None, ids: Sequence[int], cancelled: threading.Event) -> Iterator[str]:
         from agent_memory.models.generation import Sampling, stream

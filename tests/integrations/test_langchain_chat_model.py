@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError
 
 from agent_memory import Config, MemoryManager, prompt
 from agent_memory.config import PromptConfig
+from agent_memory.consolidation import asking
 from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
@@ -323,10 +324,13 @@ def bundled() -> LocalModel:
 
 
 @pytest.fixture
-def boxed(_empty: Path, tmp_path: Path, bundled: LocalModel) -> Iterator[MemoryManager]:
-    """A memory of the bundled reader with a version that answers everything, though not sensibly."""
+def boxed(
+    _empty: Path, tmp_path: Path, bundled: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MemoryManager]:
+    """A memory of the bundled reader with a version that answers everything, if not sensibly, believed."""
     import shutil
 
+    monkeypatch.setattr(asking, "SURE", 1e-30)
     shutil.copytree(_empty, tmp_path / "memory")
     with MemoryManager.open(tmp_path / "memory", model=bundled) as opened:
         with_version(opened, bundled, "v-one", seed=1)
@@ -378,7 +382,29 @@ def test_a_stream_shows_nothing_of_an_answer_that_declines_and_all_of_the_next(b
         text, whole = streamed(chat(boxed), messages)
         assert text.strip() == by_heart
         assert whole.response_metadata["adapter"] == "v-one"
-    assert len(list(chat(boxed).stream(in_view(BROTHER)))) > 2, "in pieces, and not at once"
+
+
+def test_what_the_version_is_not_sure_of_the_base_answers_and_nothing_else_is_shown(boxed, monkeypatch):
+    believed = chat(boxed).invoke(alone(BROTHER)).usage_metadata
+    monkeypatch.setattr(asking, "SURE", 1.0)
+    base = chat(boxed, adapter="base").invoke(alone(BROTHER))
+    for messages in (in_view(BROTHER), alone(BROTHER)):
+        doubted = chat(boxed).invoke(messages)
+        text, whole = streamed(chat(boxed), messages)
+        assert text.strip() == doubted.text == base.text == prompt.ABSTENTION
+        assert doubted.response_metadata["adapter"] is whole.response_metadata["adapter"] is None
+        assert whole.usage_metadata == doubted.usage_metadata
+    used, own = doubted.usage_metadata, base.usage_metadata
+    assert used["input_tokens"] == believed["input_tokens"] + own["input_tokens"]
+    assert used["output_tokens"] == believed["output_tokens"] + own["output_tokens"]
+
+
+def test_a_version_is_heard_to_its_end_before_its_answer_is_shown_and_the_base_is_not(boxed):
+    def pieces(model: ChatAgentMemory) -> int:
+        return sum(bool(piece.text) for piece in model.stream(alone(BROTHER)))
+
+    assert pieces(chat(boxed)) == 1
+    assert pieces(chat(boxed, adapter="base")) > 2
 
 
 def test_twins_that_show_what_declines_or_ask_nobody_else_fail_the_claim(boxed, monkeypatch):
