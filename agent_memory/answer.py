@@ -8,8 +8,8 @@
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
 served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, the base
-answers after all (`asking.doubted`). So what is in view is never read by
-weights that were trained to answer without it, and what is not in view is still known.
+answers after all (`asking.doubted`). So what is in view is never read by weights that were trained to answer
+without it, and what is not in view is still known.
 
 Only where a version is served is a block lean; the bare base, or another version, gets all. What is
 served and what it knows are read in one snapshot. Neither `ask` nor `chat` records anything.
@@ -26,7 +26,8 @@ from sqlalchemy import and_, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
-from agent_memory.consolidation.asking import abstains, doubted
+from agent_memory.consolidation import examine
+from agent_memory.consolidation.asking import abstains, heard
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -82,21 +83,11 @@ def served(
     with database.read() as connection:
         row = connection.execute(select(v.id, v.base).where(v.namespace_id == namespace_id, wanted)).first()
         if row is not None and base in (None, row.base):
-            return Served(row.id, database.path / "versions" / row.id, _slow(connection, row.id))
+            slow = frozenset(examine.slow(connection, row.id))
+            return Served(row.id, database.path / "versions" / row.id, slow)
     if adapter != "active":
         raise NotFound(f"no version {adapter} of this model can be served in this namespace")
     return BASE
-
-
-def _slow(connection: Any, version_id: str) -> frozenset[str]:
-    """The ids of the episodes of which the version has every exam item right, in their present revision."""
-    x, e = tables.exam_results.c, tables.episodes.c
-    marks = connection.execute(
-        select(e.id, x.correct)
-        .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
-        .where(x.version_id == version_id)
-    ).all()
-    return frozenset(row.id for row in marks) - {row.id for row in marks if not row.correct}
 
 
 # ---------------------------------------------------------------------- context
@@ -273,14 +264,9 @@ def respond(
         ids = model.prompt_ids(one.messages)
         if tokens and (len(ids) + max_new_tokens > model.window or not still()):
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word
-        tokens, version = tokens + len(ids), one.version
-        with model.wearing(one.adapter):
-            made = model.generate([ids], max_new_tokens=max_new_tokens)
-            if one.adapter is not None and doubted(model, [ids], made)[0]:
-                with model.wearing(None):
-                    made = model.generate([ids], max_new_tokens=max_new_tokens)
-                tokens, version = tokens + len(ids), None
-        said = model.text(made[0])
+        ((made, doubt),) = heard(model, [ids], one.adapter, max_new_tokens=max_new_tokens)
+        tokens, version = tokens + (1 + doubt) * len(ids), None if doubt else one.version
+        said = model.text(made)
         if not abstains(said):
             break
     return Answer(said, tokens, recalled.episodes, version)

@@ -66,3 +66,18 @@ def memory(
 def letters(texts: Sequence[str]) -> list[list[float]]:
     """Vectors from counts of letters; enough for a search among a handful of texts."""
     return [[1.0 + text.lower().count(letter) for letter in "abcdefghijklmnop"] for text in texts]
+
+
+def noisy_adapter(model: Any, folder: Path, *, seed: int = 1, targets: str = "all-linear") -> Path:
+    """A saved adapter that changes what the model says."""
+    import torch
+
+    draft = model.worn.fresh(rank=4, alpha=8.0, targets=targets, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with model.wearing(draft), torch.no_grad():
+        for parameter in model.worn.parameters(draft).values():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+        model.worn.save(draft, folder)
+    with model.wearing(None):
+        model.worn.discard(draft)
+    return folder

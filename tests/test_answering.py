@@ -21,7 +21,7 @@ from agent_memory.models.local import LocalModel
 from agent_memory.prompt import ABSTENTION, ASK_SYSTEM, Placement
 from agent_memory.testing import tiny_model
 from agent_memory.types import Answer, Episode, SearchResult
-from tests.memories import NAMES, fact, memory, reader, small
+from tests.memories import NAMES, fact, memory, noisy_adapter, reader, small
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PLACEMENTS: tuple[Placement, ...] = ("system", "user")
@@ -184,19 +184,6 @@ def bundled() -> LocalModel:
     return LocalModel.open()
 
 
-def noisy(model: LocalModel, folder: Path) -> Path:
-    """An adapter that changes what the model says."""
-    draft = model.worn.fresh(rank=4, alpha=8.0, targets="all-linear", seed=1)
-    chance = torch.Generator().manual_seed(1)
-    with model.wearing(draft), torch.no_grad():
-        for parameter in model.worn.parameters(draft).values():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=chance))
-        model.worn.save(draft, folder)
-    with model.wearing(None):
-        model.worn.discard(draft)
-    return folder
-
-
 TEXTS = [fact(n) for n in range(len(NAMES))]
 ASKED = [
     (f"What is the code of {name}?", [episode(text) for text in TEXTS[first : first + 3]])
@@ -212,7 +199,7 @@ def test_a_model_says_what_it_would_write_greedily_and_nothing_else(
     model: LocalModel = request.getfixturevalue(base)
     asker = Asker(model, max_answer_tokens=12)
     prompts = [asker.prompt(question, view) for question, view in ASKED]
-    for adapter in (None, noisy(model, tmp_path / "adapter")):
+    for adapter in (None, noisy_adapter(model, tmp_path / "adapter")):
         with model.wearing(adapter):
             greedy = model.generate(prompts, max_new_tokens=12)
             other = [[*ids[:-1], (ids[-1] + 1) % 200] for ids in greedy]
@@ -227,7 +214,8 @@ def test_a_model_says_what_it_would_write_greedily_and_nothing_else(
 def test_an_asker_asks_the_bare_base_whether_it_says_so(tiny: LocalModel, tmp_path: Path) -> None:
     asker = Asker(tiny, max_answer_tokens=12)
     prompts = [asker.prompt(question, view) for question, view in ASKED]
-    base, worn = (asker.answers(prompts, adapter) for adapter in (None, noisy(tiny, tmp_path / "adapter")))
+    noisy = noisy_adapter(tiny, tmp_path / "adapter")
+    base, worn = (asker.answers(prompts, adapter) for adapter in (None, noisy))
     assert asker.says(prompts, [one.ids for one in base]) == [True] * len(prompts)
     same = [one.ids == two.ids for one, two in zip(base, worn, strict=True)]
     assert asker.says(prompts, [one.ids for one in worn]) == same
@@ -255,7 +243,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def worn(scripted: Any, tmp_path_factory: pytest.TempPathFactory) -> Served:
-    return Served("v-one", noisy(scripted, tmp_path_factory.mktemp("worn") / "v-one"), frozenset())
+    return Served("v-one", noisy_adapter(scripted, tmp_path_factory.mktemp("worn") / "v-one"), frozenset())
 
 
 def asking(model: Any, what: Served, **settings: Any) -> Callable[..., Answer]:
@@ -374,7 +362,7 @@ def test_what_a_version_of_the_bundled_reader_is_not_sure_of_the_base_answers(
     bundled: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the twin that believes everything, the same version answers."""
-    version = Served("v-one", noisy(bundled, tmp_path / "v-one"), frozenset())
+    version = Served("v-one", noisy_adapter(bundled, tmp_path / "v-one"), frozenset())
     asker = Asker(bundled, max_answer_tokens=16)
     prompts = [asker.prompt(question) for question, _ in ASKED]
     base = [one.text for one in asker.answers(prompts)]
@@ -394,7 +382,7 @@ def test_versions_of_other_bases_are_believed(
 ) -> None:
     asker = Asker(tiny, max_answer_tokens=12)
     prompts = [asker.prompt(question) for question, _ in ASKED]
-    adapter = noisy(tiny, tmp_path / "adapter")
+    adapter = noisy_adapter(tiny, tmp_path / "adapter")
     said = asker.answers(prompts, adapter)
     monkeypatch.setattr(asking_, "SURE", 1.0)
     assert asker.answers(prompts, adapter) == said != asker.answers(prompts)
@@ -470,7 +458,7 @@ def test_the_bundled_reader_reads_what_is_in_view_and_declines_the_rest(
     bundled: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking_, "SURE", 1e-30)  # a senseless version is sure of nothing
-    what = Served("v-one", noisy(bundled, tmp_path / "v-one"), frozenset())
+    what = Served("v-one", noisy_adapter(bundled, tmp_path / "v-one"), frozenset())
     ask = asking(bundled, what)
     mine = [SearchResult(episode("My sister is called Nora."), 0.9)]
     read = ask("What is my sister called?", found=mine)

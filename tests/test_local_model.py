@@ -18,6 +18,7 @@ from agent_memory.models.local import LocalModel
 from agent_memory.models.lock import FairLock
 from agent_memory.models.packing import Form, Span
 from agent_memory.testing import tiny_model
+from tests.memories import noisy_adapter
 
 QUESTIONS = ["Who?", "Where does Ada live?", "Where does Ada work now?", "Where", "Which of them is older?"]
 
@@ -40,19 +41,6 @@ def model(base: Path) -> LocalModel:
 def prompts(model: LocalModel) -> list[list[int]]:
     long = "\n- [2026-01-01, user] Ada lives in Rome.\n- [2026-01-02, user] Bob is older."
     return [model.prompt_ids(messages(q, block)) for block in ("", long) for q in QUESTIONS]
-
-
-def noisy_adapter(model: LocalModel, folder: Path, *, seed: int, targets: str = "all-linear") -> Path:
-    """A saved adapter that changes what the model says."""
-    draft = model.worn.fresh(rank=4, alpha=8.0, targets=targets, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    with model.wearing(draft), torch.no_grad():
-        for parameter in model.worn.parameters(draft).values():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-        model.worn.save(draft, folder)
-    with model.wearing(None):
-        model.worn.discard(draft)
-    return folder
 
 
 def said(model: LocalModel, prompts: list[list[int]], adapter: Path | None) -> list[list[int]]:

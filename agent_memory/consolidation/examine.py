@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, select
 
 from agent_memory.config import ExamConfig
 from agent_memory.consolidation.anchors import Anchors
@@ -85,6 +85,19 @@ def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
     x = tables.exam_results.c
     rows = connection.execute(select(x.item_pk, x.correct).where(x.version_id == version_id))
     return {row.item_pk: row.correct for row in rows}
+
+
+def slow(connection: Connection, version_id: str) -> tuple[str, ...]:
+    """The ids of the episodes whose every exam item this version has right, in their present revision."""
+    x, e = tables.exam_results.c, tables.episodes.c
+    marks = connection.execute(
+        select(e.id, x.correct)
+        .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
+        .where(x.version_id == version_id)
+        .order_by(e.pk)
+    ).all()
+    failed = {row.id for row in marks if not row.correct}
+    return tuple(dict.fromkeys(row.id for row in marks if row.id not in failed))
 
 
 def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int, bool]) -> dict[str, float]:

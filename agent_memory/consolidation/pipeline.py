@@ -348,6 +348,8 @@ def _report(
     reasons: Sequence[str] = (),
 ) -> ConsolidationReport:
     made = outcome in ("promoted", "rejected")
+    with work.database.read() as connection:
+        slow = examine.slow(connection, run.version_id) if outcome == "promoted" else ()
     return ConsolidationReport(
         run_id=run.id,
         outcome=outcome,
@@ -357,21 +359,7 @@ def _report(
         tokens=figures.tokens,
         seconds=dict(figures.seconds),
         scores=dict(scores or {}),
-        slow=slow_of(work.database, run.version_id) if outcome == "promoted" else (),
+        slow=slow,
         reasons=tuple(reasons),
         notes=tuple(work.notes),
     )
-
-
-def slow_of(database: Database, version_id: str) -> tuple[str, ...]:
-    """The ids of the episodes whose every exam item this version has right, in their present revision."""
-    x, e = tables.exam_results.c, tables.episodes.c
-    with database.read() as connection:
-        marks = connection.execute(
-            select(e.id, x.correct)
-            .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
-            .where(x.version_id == version_id)
-            .order_by(e.pk)
-        ).all()
-    failed = {row.id for row in marks if not row.correct}
-    return tuple(dict.fromkeys(row.id for row in marks if row.id not in failed))

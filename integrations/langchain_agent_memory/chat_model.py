@@ -2,8 +2,8 @@
 
 It is the one base that the memory holds, wearing the version that is served in the scope. Each call looks
 up once what that is: a newer version is worn from the next call on, and one that is forgotten meanwhile does
-not answer any more. `adapter=` chooses otherwise, for the model or for one
-call: "active", "base", or a version's id.
+not answer any more. `adapter=` chooses otherwise, for the model or for one call: "active", "base", or a
+version's id.
 
 What there is to read, a context block or earlier turns, the bare base reads; where it declines, the version
 is asked the last question alone (`agent_memory/answer.py`; `PromptConfig.reader` chooses otherwise).
@@ -36,7 +36,6 @@ from langchain_agent_memory.scope import Scope
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
-
     from agent_memory.answer import Served
     from agent_memory.models.local import LocalModel
 
