@@ -187,9 +187,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
         ("facts that twelve of them cover", "90 %", "reader",
          reader_row("facts of a 4-fact memory covered by 12 written questions")),
     ),
-    "Consolidation of 20 episodes (seed 0, with which settings were chosen; before versions were doubted)": (
-        consolidation_rows(RUN)
-    ),
+    "Consolidation of 20 episodes (seed 0, with which settings were chosen, too)": consolidation_rows(RUN),
     "Consolidation of 100 episodes (seed 1, with which nothing was chosen)": consolidation_rows(
         LARGER, seconds="480"
     ),
