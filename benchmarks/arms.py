@@ -23,7 +23,7 @@ from typing import Any
 
 from agent_memory import answer, prompt
 from agent_memory.consolidation import versions
-from agent_memory.consolidation.asking import Asker, declines, same
+from agent_memory.consolidation.asking import Asker, abstains, declines, same
 from agent_memory.consolidation.lessons import in_wordings
 from agent_memory.manager import MemoryManager
 from agent_memory.types import Namespace
@@ -78,7 +78,7 @@ class Examined:
         read = [n for n, block in enumerate(blocks) if block] if self.adapter else list(range(len(blocks)))
         prompts = [self.asker.in_block(questions[n], blocks[n]) for n in read]
         said = dict(zip(read, self.said(prompts, None), strict=True))
-        left = [n for n in range(len(questions)) if n not in said or (self.adapter and declines(said[n]))]
+        left = [n for n in range(len(questions)) if n not in said or (self.adapter and abstains(said[n]))]
         alone = self.said([self.asker.prompt(questions[n]) for n in left], self.adapter)
         return [text for _, text in sorted((said | dict(zip(left, alone, strict=True))).items())]
 

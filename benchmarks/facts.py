@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from agent_memory.consolidation.questions import content
 from agent_memory.consolidation.wording import CLAUSE_OPENINGS, OPENINGS
 from training import frames as forms
 from training import phrases
@@ -179,12 +180,17 @@ def _wraps() -> tuple[str, str]:
 
 
 def unknown(told: Sequence[Told], count: int, *, seed: int) -> list[str]:
-    """Questions about names that are in no episode."""
+    """Questions about names that are in no episode, wholly or as a part of another ("Delhi", "the bank")."""
     rng = random.Random(f"unknown {seed}")
     world = World("eval")
-    taken = {fact.subject for one in told for fact in one.facts}
     facts = [fact for one in told for fact in one.facts]
-    return [world.question(rng, world.unknown_name(rng, rng.sample(facts, 1), taken)) for _ in range(count)]
+    known = [content(fact.subject) for fact in facts]
+    asked: list[str] = []
+    while len(asked) < count:
+        drawn = world.unknown_name(rng, rng.sample(facts, 1), set())
+        if not any(content(drawn.subject) <= name for name in known):
+            asked.append(world.question(rng, drawn))
+    return asked
 
 
 def reading(count: int, *, seed: int) -> list[tuple[str, str, str]]:

@@ -55,7 +55,7 @@ def test_the_next_run_rebuilds_from_zero_over_cached_items(tmp_path: Path, model
 
 
 def test_a_forget_during_a_run_wins(tmp_path: Path, model: Any) -> None:
-    for stage in ("write", "answer", "complete", "distill"):
+    for stage in ("write", "answer", "turn", "complete", "distill"):
         with memory(tmp_path / stage, model, facts=[fact(0), fact(1)]) as alice:
             victim = alice.list()[0].id
 

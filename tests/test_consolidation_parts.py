@@ -18,8 +18,12 @@ from agent_memory import answer
 from agent_memory.config import GateConfig
 from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
-from agent_memory.consolidation.complete import odd_one_out
+from agent_memory.consolidation.change import Again, _verdict
+from agent_memory.consolidation.complete import Group, odd_one_out
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
+from agent_memory.consolidation.turn import turned_groups
 from agent_memory.consolidation.work import Work
 from agent_memory.errors import InvalidInput
 from agent_memory.types import Episode, Namespace, SearchResult
@@ -119,6 +123,84 @@ def test_groups_hold_questions_that_ask_for_the_same() -> None:
     ]
 
 
+def group(number: int, answer: str, *questions: str, known: bool | None = None) -> Group:
+    items = [
+        StudyItem(n, 1, 1, "study", number, question, answer, False, known, None, None, None)
+        for n, question in enumerate(questions)
+    ]
+    return Group(number, items, (), [])
+
+
+BROUGHT = Phrasings([
+    Relation(("Where does {0} live?", "{0}'s home?"), ("Who lives in {0}?", "Whose home is {0}?")),
+    Relation(("Who owns {0}?",), ("What does {0} own?",)),
+])  # fmt: skip
+
+
+def test_what_is_asked_from_one_side_only_is_turned() -> None:
+    back = group(3, "Ada Holm.", "Who lives in Lisbon?")
+    assert turned_groups([back], TEXT, BROUGHT) == [
+        {"group": 4, "questions": ["Where does Ada Holm live?", "Ada Holm's home?"], "answer": "lisbon"}
+    ]
+    forward = group(0, "Lisbon", "Ada Holm's home?")
+    assert turned_groups([forward], TEXT, BROUGHT) == [
+        {"group": 1, "questions": ["Who lives in Lisbon?", "Whose home is Lisbon?"], "answer": "ada holm"}
+    ]
+
+
+def test_what_is_asked_from_both_sides_or_before_or_in_no_known_frame_is_not_turned() -> None:
+    both = [group(0, "Lisbon", "Ada Holm's home?"), group(1, "Ada Holm", "Who lives in Lisbon?")]
+    assert turned_groups(both, TEXT, BROUGHT) == []
+    assert turned_groups([group(0, "Lisbon", "Ada Holm's home?", known=False)], TEXT, BROUGHT) == []
+    assert turned_groups([group(0, "Lisbon", "To which town did Ada Holm go?")], TEXT, BROUGHT) == []
+    assert turned_groups([group(0, "Porto", "Ada Holm's home?")], TEXT, BROUGHT) == []
+
+
+def test_what_is_the_speakers_is_turned_in_the_speakers_words() -> None:
+    text = "Our red bag belongs to my aunt."
+    forward = group(0, "Your aunt", "Who owns our red bag?")
+    back = group(1, "your red bag", "What does my aunt own?")
+    assert turned_groups([forward, back], text, BROUGHT) == []
+    assert turned_groups([forward], text, BROUGHT)[0] == {
+        "group": 1, "questions": ["What does my aunt own?"], "answer": "your red bag"
+    }  # fmt: skip
+    assert turned_groups([back], text, BROUGHT)[0]["questions"] == ["Who owns our red bag?"]
+
+
+def test_a_text_speaks_of_a_question_by_its_names_or_else_by_the_words_of_its_episode() -> None:
+    speaks = questions.speaks_of
+    assert speaks("Ada Holm moved.", "Where does Ada Holm live?", TEXT)
+    assert not speaks("Ada Brandt moved.", "Where does Ada Holm live?", TEXT)
+    old = "Close the toner when the red printer stops."
+    assert speaks("If the red printer stops, call Bo.", "What if the red printer stops?", old)
+    assert not speaks("If the blue printer stops, call Bo.", "What if the red printer stops?", old)
+    assert not speaks("Anything at all.", "What now?", old)
+
+
+def again(answer: str, said: str) -> Again:
+    item = StudyItem(1, 1, 1, "study", 0, "Where does Ada live?", answer, False, False, None, None, None)
+    return Again(item, (1,), Said((1,), said, complete=True))
+
+
+def test_most_of_a_group_must_agree_on_another_answer_for_a_change() -> None:
+    moved = [again("Lisbon", "Porto"), again("Lisbon", "Porto."), again("Lisbon", "Lisbon")]
+    assert [one.said.text for one in _verdict(moved)] == ["Porto"] * 3
+    assert _verdict(moved[1:]) == []
+    assert _verdict([again("Lisbon", "Lisbon")] * 3) == []
+
+
+def test_that_an_answer_is_no_longer_found_is_no_change() -> None:
+    assert _verdict([again("Lisbon", "I do not know.")] * 3) == []
+
+
+@given(st.lists(st.text("ab", min_size=1), min_size=1, max_size=4), st.integers())
+def test_crossed_names_begin_like_one_and_end_like_the_other(words: list[str], seed: int) -> None:
+    rng = random.Random(seed)
+    assert questions.crossed("my red bag", "the blue pen", rng).split()[0] == "my"
+    made = questions.crossed(" ".join(words), "the blue pen", rng).split()
+    assert (made[0], made[-1]) == (words[0], "pen")
+
+
 class ScriptedAsker:
     """Answers every question with "yes", and says the same again behind so many crowds, by question."""
 
@@ -154,7 +236,7 @@ def kept(asker: ScriptedAsker, asked: list[str], *, crowds: int) -> list[str]:
     work = Work(nothing, 1, "run", "base", 0, nothing, asker)  # type: ignore[arg-type]
     view = View(1, episodes[0], ())
     around = study._crowds(view, dict(enumerate(episodes, start=1)), seed=0)
-    (found,) = study._consistent(work, [view], [asked], [around])
+    (found,) = study.consistent(work, [view], [asked], [around])
     return [one.question for one in found]
 
 

@@ -209,6 +209,16 @@ def test_slips_in_names_are_mended_and_questions_about_others_dropped(tmp_path: 
         assert not any(name in question for question in asked for name in ("Vila", "Vella", "Zanzibar"))
 
 
+def test_a_fact_that_was_asked_back_only_is_asked_from_its_name_too(tmp_path: Path) -> None:
+    """With the reader in the box, which brings the phrasings; nothing is trained."""
+    with MemoryManager.open(tmp_path, user_id="alice") as alice:
+        alice.add("Flora's neighbour is Mardia. Flora comes from Vilnius.")
+        alice.consolidate(dry_run=True, progress=False, writer=ScriptedWriter(["Whose neighbour is Mardia?"]))
+        answers = {row["question"]: row["answer"] for row in alice.sql("SELECT * FROM study_items")}
+    assert answers["Whose neighbour is Mardia?"] == "Flora"
+    assert answers["What is the name of Flora's neighbour?"] == "Mardia"
+
+
 def test_a_question_in_the_first_person_is_studied_by_the_speakers_name_too(
     tmp_path: Path, model: Any
 ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_memory import models
-from agent_memory.consolidation.phrasings import FILE, phrasings
+from agent_memory.consolidation.phrasings import FILE, Phrasings, Placed, Relation
 from agent_memory.consolidation.questions import EXAM_TEMPLATES, borrowed, is_wrapped, names, normalise
 from agent_memory.consolidation.wording import (
     about_the_speaker,
@@ -293,14 +293,39 @@ def test_no_wording_is_the_exams_but_for_punctuation() -> None:
 # ---------------------------------------------------------------------- phrasings
 
 
+HOME = Relation(("Where does {0} live?", "{0}'s home?"), ("Who lives in {0}?", "Whose home is {0}?"))
+
+
 def test_a_base_without_phrasings_brings_none(tmp_path: Path) -> None:
-    assert phrasings(tmp_path) == ()
-    (tmp_path / FILE).write_text('[["Where is {0}?", "{0} is where?"]]', encoding="utf-8")
-    assert phrasings(tmp_path) == (("Where is {0}?", "{0} is where?"),)
+    assert Phrasings.of(tmp_path).lists == ()
+    assert Phrasings.of(tmp_path).placed(["Where does Ada live?"]) is None
+    (tmp_path / FILE).write_text('[{"value": ["Where is {0}?", "{0} is where?"], "back": []}]', "utf-8")
+    assert Phrasings.of(tmp_path).lists == (("Where is {0}?", "{0} is where?"),)
+
+
+def test_questions_are_placed_on_one_side_of_a_relation() -> None:
+    brought = Phrasings([HOME])
+    assert brought.placed(["Where does Ada Holm live?"]) == Placed("Ada Holm", HOME.value, HOME.back)
+    assert brought.placed(["where does Ada live?", "Ada's home?"]) == Placed("Ada", HOME.value, HOME.back)
+    assert brought.placed(["Who lives in Lisbon?"]) == Placed("Lisbon", HOME.back, HOME.value)
+    assert brought.placed(["Where does  live?"]) is None
+    assert brought.placed(["How old is Ada?"]) is None
+
+
+def test_most_of_the_questions_decide_where_they_stand() -> None:
+    brought = Phrasings([HOME])
+    asked = ["Who lives in Lisbon?", "Whose home is Lisbon?", "Where does Ada live?"]
+    assert brought.placed(asked) == Placed("Lisbon", HOME.back, HOME.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_placed_or_not(text: str) -> None:
+    found = Phrasings([HOME]).placed([text])
+    assert found is None or found.name in text
 
 
 def test_the_readers_phrasings_are_lists_of_different_frames_with_one_slot() -> None:
-    lists = phrasings(READER)
+    lists = Phrasings.of(READER).lists
     assert len(lists) > 50
     for frames in lists:
         assert len(frames) > 1
@@ -314,7 +339,7 @@ def test_the_readers_phrasings_are_none_of_the_frames_that_are_held_out_of_its_t
     facts = [fact for relation in RELATIONS for fact in _some_facts(relation.name)]
     found = {
         (frame, fact.relation.name)
-        for frames in phrasings(READER)
+        for frames in Phrasings.of(READER).lists
         for frame in frames
         for fact in facts
         for name in (fact.subject, fact.value)

@@ -5,9 +5,9 @@
 The reader writes questions about single facts of its world (the half that it was trained on), and answers
 them with the fact in view. What it answers rightly is kept as a frame, with a slot for the name it asks from,
 in the list of the fact's relation, one for questions about the value and one for questions back. The lists
-lie beside the weights in `phrasings.json`; consolidation lends them to questions that ask for the same
-(`agent_memory/consolidation/phrasings.py`), so that a small memory is studied in as many phrasings as a large
-one.
+lie beside the weights in `phrasings.json`, by relation; consolidation lends them to questions that ask for
+the same, so that a small memory is studied in as many phrasings as a large one, and asks back what was asked
+from one side only (`agent_memory/consolidation/phrasings.py`).
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ def episode(text: str, number: int) -> Episode:
                    occurred_at=now, created_at=now, revision=1, metadata={})  # fmt: skip
 
 
-def harvest(model: LocalModel, memories: list[tuple[Episode, Fact]], *, seed: int) -> list[list[str]]:
-    """The lists of frames, most frequent first; lists with a single frame are left out."""
+def harvest(
+    model: LocalModel, memories: list[tuple[Episode, Fact]], *, seed: int
+) -> list[dict[str, list[str]]]:
+    """The lists of frames of each relation, most frequent first; lists with a single frame are left empty."""
     config = StudyConfig()
     writer, asker = OwnWriter(model, config=config), Asker(model, max_answer_tokens=config.max_answer_tokens)
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
@@ -74,11 +76,16 @@ def harvest(model: LocalModel, memories: list[tuple[Episode, Fact]], *, seed: in
                 if one is not None and one.count("{") == 1:
                     counts[fact.relation.name, kind][one] += 1
         print(f"\r{start + len(part)} of {len(memories)} facts", end="", file=sys.stderr, flush=True)
-    lists = [
-        [one for one, n in found.most_common(MOST) if n >= SEEN and not is_held_out(one, INDEX[name])]
-        for (name, _), found in sorted(counts.items())
+    relations = [
+        {kind: _usual(counts[name, kind], INDEX[name]) for kind in ("value", "back")}
+        for name in sorted({name for name, _ in counts})
     ]
-    return [frames for frames in lists if len(frames) > 1]
+    return [one for one in relations if any(one.values())]
+
+
+def _usual(found: Counter[str], relation: int) -> list[str]:
+    kept = [one for one, n in found.most_common(MOST) if n >= SEEN and not is_held_out(one, relation)]
+    return kept if len(kept) > 1 else []
 
 
 def is_held_out(frame: str, relation: int) -> bool:
@@ -106,10 +113,11 @@ def main() -> None:
     options = parser.parse_args()
     model = LocalModel.open()
     memories = told(World("train"), random.Random(options.seed), options.facts)
-    lists = harvest(model, memories, seed=options.seed)
+    relations = harvest(model, memories, seed=options.seed)
     place = model.folder / "phrasings.json"
-    place.write_text(json.dumps(lists, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"\n{len(lists)} lists, {sum(map(len, lists))} frames in {place}")
+    place.write_text(json.dumps(relations, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+    frames = [one for relation in relations for part in relation.values() for one in part]
+    print(f"\n{len(relations)} relations, {len(frames)} frames in {place}")
 
 
 if __name__ == "__main__":

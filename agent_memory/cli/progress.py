@@ -13,6 +13,7 @@ from agent_memory.cli.printing import note, safe
 DOING = {
     "write": "writing questions",
     "answer": "answering them with the episodes in view",
+    "turn": "asking the other way round",
     "complete": "completing the study set",
     "change": "looking for facts that changed",
     "anchors": "gathering what must not change",

@@ -5,8 +5,10 @@ Three kinds; but for one kind of question in scenes, the bare base's own answer 
     texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
                itself (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
     unknown    written questions with the names replaced by names that never occurred, half of them put
-               together from known ones; and questions about a known name that its episode does not answer
-               (the phrasing is another episode's). The base leaves both unanswered
+               together from known ones; questions about what is put together from two known things ("my red
+               bag", "the blue pen": "my red pen"), where the base brings its phrasings; and questions about a
+               known name that its episode does not answer (the phrasing is another episode's). The base
+               leaves all of them unanswered
     scenes     blocks with many questions about each: `scenes.py`
 
 Without many unknown names a student answers anything it is asked; without scenes, which are trained only for
@@ -18,15 +20,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
     asked_about,
+    content,
+    crossed,
     frame,
     name_words,
     names,
@@ -48,8 +53,10 @@ LENGTH, TEMPERATURE = 48, 1.0
 MOST_HOLDING = 3
 #: Unknown-name questions that are answered by decoding, to learn the base's usual words (chosen).
 FIRST = 64
-#: One unknown-name question in so many is about a known name instead (chosen).
-UNSTATED = 4
+#: One unknown-name question in so many is about a known name instead, and one about known things crossed
+#: (chosen: of an earlier version's wrong answers to unknown names four in five were about things in lower
+#: case, which had no anchors).
+UNSTATED = CROSSED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,7 @@ def _unknown(
     rng = random.Random(f"{work.seed}:unknown")
     known = name_words(episodes.values())
     asked = _unstated(work, studied, episodes, rng=rng, wanted=wanted // UNSTATED)
+    asked |= _crossed(work, studied, episodes, rng=rng, wanted=wanted // CROSSED)
     for item in _drawn(studied, 2 * wanted, rng):
         renamed = with_other_names(
             [item.question], taken=lambda name: name.lower() in corpus, rng=rng, known=known
@@ -222,8 +230,46 @@ def _unstated(
             question, holding = lent.format(*about), _holding(about, episodes.values())
             if len(holding) <= MOST_HOLDING and work.asker.fits(work.asker.prompt(question, holding)):
                 asked.setdefault(normalise(question), (question, holding))
-    said = work.asker.answers([work.asker.prompt(question, view) for question, view in asked.values()])
-    kept = [key for key, one in zip(asked, said, strict=True) if one.declines]
+    return _left_open(work, asked, rng=rng, wanted=wanted)
+
+
+def _crossed(
+    work: Work,
+    studied: Sequence[StudyItem],
+    episodes: dict[int, Episode],
+    *,
+    rng: random.Random,
+    wanted: int,
+) -> dict[str, str]:
+    """Questions about things put together from two that are asked about alike, and are neither of any."""
+    brought = Phrasings.of(work.model.folder)
+    placed = [(brought.placed([item.question]), item.episode_pk) for item in studied]
+    alike: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
+    for place, pk in placed:
+        if place is not None and pk in episodes:
+            alike[place.same].append((place.name, pk))
+    known = {content(name) for own in alike.values() for name, _ in own}
+    drawn = [(frames, one) for frames, own in alike.items() for one in own]
+    asked: dict[str, tuple[str, list[Episode]]] = {}
+    for _ in range(8 * wanted if drawn else 0):
+        frames, (name, pk) = rng.choice(drawn)
+        other, other_pk = rng.choice(alike[frames])
+        made = crossed(name, other, rng)
+        if len(asked) < 2 * wanted and not any(content(made) <= one or one <= content(made) for one in known):
+            question = rng.choice(frames).replace("{0}", made)
+            view = [episodes[one] for one in dict.fromkeys((pk, other_pk))]
+            if work.asker.fits(work.asker.prompt(question, view)):
+                asked.setdefault(normalise(question), (question, view))
+    return _left_open(work, asked, rng=rng, wanted=wanted)
+
+
+def _left_open(
+    work: Work, asked: dict[str, tuple[str, list[Episode]]], *, rng: random.Random, wanted: int
+) -> dict[str, str]:
+    """Of questions, each with episodes, those that the base declines even with these in view."""
+    prompts = {key: work.asker.prompt(question, view) for key, (question, view) in asked.items()}
+    declined = {ids for ids, _ in _declined(work, list(prompts.values()))}
+    kept = [key for key, ids in prompts.items() if ids in declined]
     return {key: _in_some_wording(asked[key][0], rng) for key in kept[:wanted]}
 
 

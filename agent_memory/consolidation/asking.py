@@ -28,10 +28,10 @@ BATCH = 64
 #: Answers that one hold of the lock scores, which takes one pass each (chosen: about half a second likewise).
 SCORED = 256
 
-#: Least probability of a token in an answer that a version of the bundled reader is believed. In a trial (100
-#: episodes, one seed, not a recorded benchmark) 0.4 raised abstention on unknown names from 91 to 96 % and
-#: cost 2.3 points of the exam.
-SURE = 0.4
+#: Least probability of a token in an answer that a version of the bundled reader is believed: above one half
+#: no other token can win (MemFT). In a trial (100 episodes, one seed, not a recorded benchmark) it raised
+#: abstention on unknown names from 85 to 93 % and cost 2 points of the answers.
+SURE = 0.5
 
 #: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
 _DECLINES = (
@@ -207,8 +207,5 @@ class Asker:
     def sure(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
     ) -> list[bool]:
-        """Whether the model gives every token of its answer more than half of the probability.
-
-        Such an answer is what it would say greedily (MemFT: above one half no other token can win).
-        """
-        return [nats > -0.6931 for nats in self.log_probs(prompts, answers, adapter)]
+        """Whether the model gives every token of its answer more than `SURE`, as it would say it greedily."""
+        return [nats > math.log(SURE) for nats in self.log_probs(prompts, answers, adapter)]

@@ -3,8 +3,9 @@
 For each new episode the questions of its nearest earlier episodes are asked again with both in the
 teacher's view, in time order. Where a group's answer changes, its items are retired (`superseded_by`), and
 the same questions with the new answer become items of the new episode. A group is decided as a whole, by
-most of its questions, so that one slip of the teacher retires nothing; and only questions whose names the
-new episode speaks of are asked again.
+most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
+new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
+episodes is no change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, and_, update
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
-from agent_memory.consolidation.questions import asked_about, normalise
+from agent_memory.consolidation.questions import normalise, speaks_of
 from agent_memory.consolidation.study import Answered, View, row, with_targets
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
 from agent_memory.store import tables
@@ -87,10 +88,11 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]
                 i.superseded_by.is_(None),
             ),
         )
-    text = new.text.lower()
-    asked = [
-        item for item in found if all(name.lower() in text for name in asked_about(item.question, old.text))
-    ]
+    spoken = Counter(
+        item.answer_group for item in found if speaks_of(new.text, item.question, old.text)
+    )
+    size = Counter(item.answer_group for item in found)
+    asked = [item for item in found if 2 * spoken[item.answer_group] > size[item.answer_group]]
     prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
     fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
     said = work.asker.answers([ids for _, ids in fitting])
@@ -104,9 +106,9 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]
 def _verdict(group: Sequence[Again]) -> list[Again]:
     """All of the group, with the other answer that most of it agrees on; none without one."""
     said, votes = Counter(normalise(again.said.text) for again in group).most_common(1)[0]
-    if same(said, group[0].item.answer) or 2 * votes <= len(group):
-        return []
     answer = next(again.said for again in group if normalise(again.said.text) == said)
+    if answer.declines or same(said, group[0].item.answer) or 2 * votes <= len(group):
+        return []
     return [Again(again.item, again.prompt, answer) for again in group]
 
 

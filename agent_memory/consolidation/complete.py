@@ -21,7 +21,7 @@ from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.asking import Said, same
-from agent_memory.consolidation.phrasings import phrasings
+from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
     EXAM_TEMPLATES,
     asked_about,
@@ -59,7 +59,7 @@ class Group:
 
 def complete(work: Work, *, config: StudyConfig) -> None:
     """Gives each answered group its exam, borrowed questions, their targets and the surprise gate's mark."""
-    by_episode = _groups(work)
+    by_episode = groups_of(work)
     _lend(work, by_episode, config=config)
     for mark, pks in work.chunks("complete"):
         fresh = [pk for pk in pks if any(i.known is None for g in by_episode.get(pk, ()) for i in g.items)]
@@ -81,7 +81,7 @@ def complete(work: Work, *, config: StudyConfig) -> None:
                 )  # fmt: skip
 
 
-def _groups(work: Work) -> dict[int, list[Group]]:
+def groups_of(work: Work) -> dict[int, list[Group]]:
     """All groups of the selected episodes."""
     i = tables.study_items.c
     with work.database.read() as connection:
@@ -123,7 +123,7 @@ def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: Stud
             [(g.about, [i.question for i in g.items]) for g in groups.values()],
             most=2 * config.transfer,
             seed=work.seed,
-            lists=phrasings(work.model.folder),
+            lists=Phrasings.of(work.model.folder).lists,
         )
         write_file(kept, json.dumps(dict(zip(groups, lent, strict=True))).encode())
     for key, candidates in json.loads(kept.read_text(encoding="utf-8")).items():

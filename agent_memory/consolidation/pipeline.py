@@ -1,7 +1,7 @@
 """Pipeline: one consolidation, from selection to promotion, as a row in SQL and a folder of artefacts.
 
-    select | write  answer  complete  change | distill | examine | promote
-             study: everything in SQL           files    SQL       SQL
+    select | write  answer  turn  complete  change | distill | examine | promote
+             study: everything in SQL                 files    SQL       SQL
 
 Each stage leaves its result and then its mark (`runs.stage`), so a killed run goes on where it stood, with
 the same items, the same seeds and, at the end, the same bytes.
@@ -36,6 +36,7 @@ from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.select import rehearsed_items, selection
 from agent_memory.consolidation.study import answer, write
+from agent_memory.consolidation.turn import turn
 from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
 from agent_memory.consolidation.writers import QuestionWriter
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
@@ -222,6 +223,7 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("write", lambda: write(work, setting.writer, config=config)),
         ("answer", lambda: answer(work, config=config)),
+        ("turn", lambda: turn(work, config=config)),
         ("complete", lambda: complete(work, config=config)),
         ("change", lambda: change(work, setting.nearest, config=config)),
     )

@@ -95,6 +95,19 @@ def asked_about(question: str, episode_text: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in names(question) if name.lower() in text))
 
 
+def speaks_of(text: str, question: str, episode_text: str) -> bool:
+    """Whether a text holds all that a question about an episode asks from.
+
+    Its names, or where it has none the words that it shares with its episode ("my red bag"), ordinary ones
+    apart.
+    """
+    if about := asked_about(question, episode_text):
+        return all(name.lower() in text.lower() for name in about)
+    own, there = (set(_WORD.findall(one.lower())) for one in (episode_text, text))
+    shared = (set(_WORD.findall(question.lower())) & own) - _ORDINARY
+    return bool(shared) and shared <= there
+
+
 def common_subject(questions: Sequence[str], episode_text: str) -> tuple[str, ...]:
     """What questions without names ask about: the longest run of words of the episode that all of them hold.
 
@@ -234,6 +247,18 @@ def with_other_names(
         "|".join(rf"(?<!\w){re.escape(n)}(?!\w)" for n in sorted(others, key=len, reverse=True))
     )
     return [pattern.sub(lambda match: others[match.group()], text) for text in texts]
+
+
+def crossed(one: str, other: str, rng: random.Random) -> str:
+    """The first words of a name before the last of another: "my red bag" and "a blue pen": "my red pen"."""
+    first, last = one.split(), other.split()
+    head = first[: rng.randint(1, max(1, len(first) - 1))]
+    return " ".join([*head, *last[rng.randint(1, max(1, len(last) - 1)) :]])
+
+
+def content(name: str) -> frozenset[str]:
+    """The words of a name, in lower case, but for ordinary ones."""
+    return frozenset(_WORD.findall(name.lower())) - _ORDINARY
 
 
 _GIVEN = _words("""

@@ -133,12 +133,10 @@ def _save_drafts(
 
 def answer(work: Work, *, config: StudyConfig) -> None:
     """Replaces drafts by items with the teacher's answer, without targets yet."""
-    selected = [one.episode_pk for one in work.selected()]
     for mark, pks in work.chunks("answer"):
         views = views_of(work, pks, config=config)
-        others = _others(work, selected, seed=work.seed + pks[0])
-        crowds = [_crowds(view, others, seed=work.seed) for view in views]
-        kept = _consistent(work, views, [_asked(work, view) for view in views], crowds)
+        crowds = crowds_of(work, views)
+        kept = consistent(work, views, [_asked(work, view) for view in views], crowds)
         kept = [[*own, *named] for own, named in zip(kept, _named(work, views, kept, crowds), strict=True)]
         flat = [one for of_one in kept for one in of_one]
         blobs = dict(
@@ -177,7 +175,7 @@ def _named(
             for q in about_the_speaker(one.question, view.episode.text)
         }
         asked.append({q: answer for q, answer in answers.items() if normalise(q) not in taken})
-    found = _consistent(work, views, [list(own) for own in asked], crowds)
+    found = consistent(work, views, [list(own) for own in asked], crowds)
     return [
         [one for one in of_one if normalise(one.said.text) == right[one.question]]
         for of_one, right in zip(found, asked, strict=True)
@@ -205,22 +203,25 @@ def views_of(work: Work, pks: Sequence[int], *, config: StudyConfig) -> list[Vie
     return views
 
 
-def _others(work: Work, pks: Sequence[int], *, seed: int) -> dict[int, Episode]:
-    """A few episodes of the run by key, to stand beside the one that is asked about."""
-    drawn = random.Random(seed).sample(list(pks), min(CHUNK, len(pks)))
+def crowds_of(work: Work, views: Sequence[View]) -> list[list[list[Episode]]]:
+    """Each view with one of the run's other episodes beside it, `CROWDS` times; alone where there is none."""
+    if not views:
+        return []
+    selected = [one.episode_pk for one in work.selected()]
+    drawn = random.Random(work.seed + views[0].pk).sample(selected, min(CHUNK, len(selected)))
     with work.database.read() as connection:
-        return load_episodes(connection, drawn)
+        others = load_episodes(connection, drawn)
+    return [_crowds(view, others, seed=work.seed) for view in views]
 
 
 def _crowds(view: View, others: Mapping[int, Episode], *, seed: int) -> list[list[Episode]]:
-    """The view with one of the others beside it, `CROWDS` times; as it is where there is no other."""
     own = {view.pk, *(pk for pk, _ in view.beside)}
     free = [episode for pk, episode in others.items() if pk not in own]
     drawn = random.Random(f"{seed}:{view.pk}").sample(free, min(CROWDS, len(free)))
     return [[*view.all, other] for other in drawn] or [view.all]
 
 
-def _consistent(
+def consistent(
     work: Work,
     views: Sequence[View],
     questions: Sequence[Sequence[str]],

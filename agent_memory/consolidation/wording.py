@@ -27,7 +27,10 @@ _AFTER_A_VERB = re.compile(
     r"[^\W\d_]+ (?:the|an?|me|us|one|which|what|who|whose|where|when|how|why|all|each|every)\b"
 )
 
-_TWO_ARTICLES = re.compile(r"\b(?:a|an|the) (?:a|an|the)\b", re.IGNORECASE)
+#: What a small writer stumbles into: two articles, a word twice, an answer within the question.
+_STUMBLE = re.compile(r"\b(?:a|an|the) (?:a|an|the)\b|\b(\w+) \1\b|\bI do not know\b", re.IGNORECASE)
+#: Somebody whom only the episode can tell, where the question names nobody.
+_SOMEBODY = re.compile(r"\b(?:he|she|him|her|they|them)\b", re.IGNORECASE)
 _FIRST = re.compile(r"\b(?:I|me|[Mm]y|[Mm]ine|myself)\b")
 #: Requests to the one who answers, which stay in the first person: "Tell me", "I would like to know".
 _REQUEST = re.compile(
@@ -54,7 +57,7 @@ def grounded(question: str, text: str, *, is_word: Callable[[str], bool] | None 
     A small writer swaps a syllable of a rare name; the nearest name of the text is taken where it is near
     enough. With `is_word`, words in lower case that are neither words nor in the text are treated likewise.
     """
-    if _TWO_ARTICLES.search(question):
+    if _STUMBLE.search(question) or (_SOMEBODY.search(question) and not names(question)):
         return None
     lower = text.lower()
     slips = [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: The stages of a run, in order; `runs.stage` names the last one that is complete, or a part of it:
 #: `answer:3`.
-STAGES = ("select", "write", "answer", "complete", "change", "distill", "examine")
+STAGES = ("select", "write", "answer", "turn", "complete", "change", "distill", "examine")
 
 #: Episodes whose questions are written, answered or completed together, in one transaction.
 CHUNK = 16

@@ -1,0 +1,63 @@
+"""Anchors about things in lower case that nobody has, with the reader in the box."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agent_memory.consolidation import anchors
+from agent_memory.consolidation.asking import Asker
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.questions import content
+from agent_memory.consolidation.work import Work
+from agent_memory.models.local import LocalModel
+from agent_memory.types import Episode
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+THINGS = {
+    "my red bag": "under the desk in the kitchen",
+    "the blue pen": "on the shelf in the hallway",
+    "our old ladder": "behind the door of the garage",
+}
+EPISODES = {
+    pk: Episode(f"e{pk}", f"Please remember that {thing} is kept {place}.", "user", None, "user", "trusted",
+                NOW, NOW, 1)
+    for pk, (thing, place) in enumerate(THINGS.items())
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work() -> Work:
+    database: Any = None
+    model = LocalModel.open()
+    return Work(database, 1, "run", model.fingerprint, 0, model, Asker(model, max_answer_tokens=32))
+
+
+def studied(questions: Sequence[str]) -> list[StudyItem]:
+    return [
+        StudyItem(pk, pk, 1, "study", 0, question, "", False, False, None, None, None)
+        for pk, question in enumerate(questions)
+    ]
+
+
+def test_what_is_put_together_from_two_things_is_nobodys_and_the_base_declines_it(work: Work) -> None:
+    asked = studied([f"Where is {thing}?" for thing in THINGS])
+    found = anchors._crossed(work, asked, EPISODES, rng=random.Random(1), wanted=12)
+    assert found
+    known = [content(thing) for thing in THINGS]
+    for question in found.values():
+        words = content(question)
+        assert not any(one <= words for one in known), question
+        assert any(one & words for one in known), question
+    said = work.asker.answers([work.asker.prompt(question) for question in found.values()])
+    assert all(one.declines for one in said)
+
+
+def test_questions_in_frames_that_the_base_does_not_bring_are_not_crossed(work: Work) -> None:
+    asked = studied([f"Kindly disclose of {thing} the spot" for thing in THINGS])
+    assert anchors._crossed(work, asked, EPISODES, rng=random.Random(1), wanted=4) == {}
+    assert anchors._crossed(work, [], {}, rng=random.Random(1), wanted=4) == {}

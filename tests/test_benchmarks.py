@@ -1,0 +1,47 @@
+"""What the benchmarks of consolidation ask, and that they ask it as the product does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent_memory.consolidation.questions import content
+from benchmarks import facts
+from benchmarks.arms import Examined
+from tests.memories import NAMES, fact, memory, reader
+
+
+def test_the_arms_are_answered_in_batches_as_ask_answers_them_one_by_one(tmp_path: Path) -> None:
+    """With a block that answers, with one that does not, and with none; about known and unknown names."""
+    with memory(tmp_path / "m", reader(tmp_path / "model"), facts=[fact(n) for n in range(4)]) as alice:
+        alice.consolidate(progress=False)
+        examined = Examined.of(alice)
+        assert examined.version is not None
+        asked = [f"What is the code of {name}?" for name in (*NAMES[:4], "Zorblax")]
+        for retrieval in ("all", "lean", "none"):
+            answers = [alice.ask(question, retrieval=retrieval) for question in asked]  # type: ignore[arg-type]
+            blocks = [
+                alice.context(question, retrieval=retrieval).text if answer.episodes else ""  # type: ignore[arg-type]
+                for question, answer in zip(asked, answers, strict=True)
+            ]
+            assert examined.served(asked, blocks) == [answer.text for answer in answers]
+
+
+def test_names_that_are_called_unknown_are_in_no_episode() -> None:
+    told = facts.memory(30, seed=3)
+    known = [fact for one in told for fact in one.facts]
+    asked = facts.unknown(told, 60, seed=3)
+    assert len(asked) == 60
+    assert not [question for question in asked if any(facts.frames_of(question, one) for one in known)]
+    assert not [one for one in known for question in asked if content(one.subject) == content(question)]
+
+
+def test_examined_questions_are_asked_in_frames_that_were_not_studied() -> None:
+    told = facts.memory(3, seed=4)
+    first = facts.questions(told, [[], [], []], seed=4)
+    studied = [[q.text for q in first if q.episode == n] for n in range(3)]
+    second = facts.questions(told, studied, seed=4)
+    assert second
+    for question in second:
+        fact_ = told[question.episode].facts[question.fact]
+        own = {frame for text in studied[question.episode] for frame in facts.frames_of(text, fact_)}
+        assert not facts.frames_of(question.text, fact_) & own
