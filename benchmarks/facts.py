@@ -180,7 +180,7 @@ def _wraps() -> tuple[str, str]:
 
 
 def unknown(told: Sequence[Told], count: int, *, seed: int) -> list[str]:
-    """Questions about names that are in no episode, wholly or as a part of another ("Delhi", "the bank")."""
+    """Questions about subjects that are in no episode, nor a part of one that is ("Delhi", "the bank")."""
     rng = random.Random(f"unknown {seed}")
     world = World("eval")
     facts = [fact for one in told for fact in one.facts]

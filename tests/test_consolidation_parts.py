@@ -18,12 +18,12 @@ from agent_memory import answer
 from agent_memory.config import GateConfig
 from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
-from agent_memory.consolidation.change import Again, _verdict
+from agent_memory.consolidation.change import Again, _verdict, is_converse, speaks_of
 from agent_memory.consolidation.complete import Group, odd_one_out
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
-from agent_memory.consolidation.turn import turned_groups
+from agent_memory.consolidation.turn import ambiguous, turned_groups
 from agent_memory.consolidation.work import Work
 from agent_memory.errors import InvalidInput
 from agent_memory.types import Episode, Namespace, SearchResult
@@ -156,6 +156,20 @@ def test_what_is_asked_from_both_sides_or_before_or_in_no_known_frame_is_not_tur
     assert turned_groups([group(0, "Porto", "Ada Holm's home?")], TEXT, BROUGHT) == []
 
 
+def test_a_name_within_other_words_is_the_speakers_only_where_it_is_a_word() -> None:
+    text = "The neighbour of my aunt lives in Lisbon, an hour from Amy Holm."
+    back = group(0, "the neighbour of your aunt", "Who lives in Lisbon?")
+    assert turned_groups([back], text, BROUGHT)[0]["questions"][1] == "The neighbour of my aunt's home?"
+    forward = group(0, "Lisbon", "Amy Holm's home?")
+    assert turned_groups([forward], text, BROUGHT)[0]["answer"] == "amy holm"
+
+
+def test_what_has_two_answers_in_a_run_is_not_asked() -> None:
+    told = [("Who lives in Lisbon?", "Ada"), ("who lives in Lisbon", "Bo"), ("Who is in Porto?", "my aunt")]
+    assert ambiguous(told) == {"who lives in lisbon"}
+    assert ambiguous([*told[2:], ("Who is in Porto?", "Your aunt.")]) == set()
+
+
 def test_what_is_the_speakers_is_turned_in_the_speakers_words() -> None:
     text = "Our red bag belongs to my aunt."
     forward = group(0, "Your aunt", "Who owns our red bag?")
@@ -167,14 +181,36 @@ def test_what_is_the_speakers_is_turned_in_the_speakers_words() -> None:
     assert turned_groups([back], text, BROUGHT)[0]["questions"] == ["Who owns our red bag?"]
 
 
-def test_a_text_speaks_of_a_question_by_its_names_or_else_by_the_words_of_its_episode() -> None:
-    speaks = questions.speaks_of
-    assert speaks("Ada Holm moved.", "Where does Ada Holm live?", TEXT)
-    assert not speaks("Ada Brandt moved.", "Where does Ada Holm live?", TEXT)
-    old = "Close the toner when the red printer stops."
-    assert speaks("If the red printer stops, call Bo.", "What if the red printer stops?", old)
-    assert not speaks("If the blue printer stops, call Bo.", "What if the red printer stops?", old)
-    assert not speaks("Anything at all.", "What now?", old)
+def speaks(text: str, asked: list[str], old: str, *, english: bool = True) -> bool:
+    return speaks_of(text, asked, old, english=english)
+
+
+def test_a_text_speaks_of_questions_by_the_names_in_most_of_them() -> None:
+    assert speaks("Ada Holm moved.", ["Where does Ada Holm live?", "Who lives there?"], TEXT)
+    assert not speaks("Ada Brandt moved.", ["Where does Ada Holm live?"], TEXT)
+    assert not speaks("Ada moved.", ["Where does Ada live?", "Ada of Lisbon?", "Who's in Lisbon?"], TEXT)
+
+
+def test_a_text_speaks_of_questions_without_names_by_the_words_that_they_have_in_common() -> None:
+    old = "The spare key is kept in the drawer."
+    asked = ["Where is the spare key kept?", "What is the spare key's place?"]
+    assert speaks("I moved my spare key to the safe.", asked, old)
+    assert not speaks("I moved my front door key to the safe.", asked, old)
+    assert speaks("The spare key was kept in the car.", asked[:1], old)
+    assert speaks("Anything at all.", ["What now?"], old)
+
+
+def test_what_other_bases_ask_without_names_may_be_about_anything() -> None:
+    old = "La maleta roja está en el coche."
+    assert speaks("Vendí el coche.", ["¿dónde está la maleta roja?"], old, english=False)
+
+
+def test_the_converse_of_a_group_asks_from_its_answer_and_is_answered_with_its_name() -> None:
+    home = group(0, "Lisbon.", "Where does Ada live?", "Ada's home?").items
+    assert is_converse(group(1, "Ada", "Who lives in Lisbon?").items, home)
+    assert not is_converse(group(1, "Bo", "Who lives in Lisbon?").items, home)
+    assert not is_converse(group(1, "Ada", "Who lives in Porto?").items, home)
+    assert not is_converse(group(1, "?", "Who lives in Lisbon?").items, home)
 
 
 def again(answer: str, said: str) -> Again:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ import pytest
 from sqlalchemy import update
 
 from agent_memory.config import SelectConfig
-from agent_memory.consolidation import runs
-from agent_memory.errors import InvalidInput, ModelError, NotFound, RunBusy, RunFailed, StoreFull
+from agent_memory.consolidation import runs, work
+from agent_memory.consolidation.phrasings import FILE
+from agent_memory.errors import (
+    InvalidInput,
+    ModelError,
+    NotFound,
+    RunBusy,
+    RunFailed,
+    RunInterrupted,
+    StoreFull,
+)
 from agent_memory.manager import MemoryManager
 from agent_memory.store import tables
 from agent_memory.testing import ScriptedChatModel, ScriptedWriter
-from tests.memories import OPEN_GATE, fact, letters, memory, reader, small
+from tests.memories import NAMES, OPEN_GATE, fact, letters, memory, reader, small
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +117,9 @@ def test_a_changed_fact_retires_the_old_answer(tmp_path: Path, model: Any) -> No
         valid = alice.sql("SELECT answer FROM study_items WHERE superseded_by IS NULL")
         assert {"answer": "Kappa0"} not in valid
         assert alice.sql("SELECT count(*) AS n FROM study_items WHERE superseded_by IS NOT NULL")[0]["n"] >= 4
+        back = alice.sql("SELECT superseded_by FROM study_items WHERE question LIKE '%Whose code is Kappa0%'")
+        assert back
+        assert all(row["superseded_by"] for row in back)
 
 
 def test_the_gate_rejects_with_reasons_and_what_is_served_stays(tmp_path: Path, model: Any) -> None:
@@ -217,6 +230,34 @@ def test_a_fact_that_was_asked_back_only_is_asked_from_its_name_too(tmp_path: Pa
         answers = {row["question"]: row["answer"] for row in alice.sql("SELECT * FROM study_items")}
     assert answers["Whose neighbour is Mardia?"] == "Flora"
     assert answers["What is the name of Flora's neighbour?"] == "Mardia"
+
+
+def test_a_run_that_stops_while_questions_are_turned_goes_on_to_the_same_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "CHUNK", 1)
+    base = reader(tmp_path / "base")
+    frames = [{"value": ["What is the code of {0}?", "{0}'s code?"], "back": ["Whose code is {0}?"]}]
+    (tmp_path / "base" / FILE).write_text(json.dumps(frames), encoding="utf-8")
+    writer = ScriptedWriter([f"Whose code is Kappa{n}?" for n in range(3)])
+
+    def stop(stage: str, done: int, _total: int) -> None:
+        if (stage, done) == ("turn", 1):
+            raise RunInterrupted("a kill among the chunks of this stage")
+
+    def items(path: Path, *, stops: bool) -> list[dict[str, Any]]:
+        with memory(path, base, facts=[fact(n) for n in range(3)]) as alice:
+            if stops:
+                with pytest.raises(RunInterrupted):
+                    alice.consolidate(progress=stop, writer=writer)
+            report = alice.consolidate(progress=False, writer=writer)
+            assert ("a killed run was resumed" in report.notes) == stops
+            return alice.sql("SELECT question, answer, answer_group, kind FROM study_items ORDER BY pk")
+
+    whole = items(tmp_path / "whole", stops=False)
+    assert items(tmp_path / "stopped", stops=True) == whole
+    turned = {row["question"]: row["answer"] for row in whole}
+    assert [turned[f"What is the code of {NAMES[n]}?"] for n in range(3)] == ["Kappa0", "Kappa1", "Kappa2"]
 
 
 def test_a_question_in_the_first_person_is_studied_by_the_speakers_name_too(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from agent_memory.consolidation.wording import (
     retold,
     spoken_by,
 )
+from agent_memory.errors import ModelError
 from benchmarks.facts import frames_of
 from training.frames import INDEX, Fact, held_out
 from training.frames import frames_of as frames_of_a_part
@@ -318,10 +320,63 @@ def test_most_of_the_questions_decide_where_they_stand() -> None:
     assert brought.placed(asked) == Placed("Lisbon", HOME.back, HOME.value)
 
 
-@given(st.text(max_size=40))
-def test_any_text_is_placed_or_not(text: str) -> None:
-    found = Phrasings([HOME]).placed([text])
-    assert found is None or found.name in text
+@given(st.sampled_from(("", *HOME.value, *HOME.back)), st.text(max_size=12))
+def test_any_text_is_placed_or_not(frame: str, name: str) -> None:
+    found = Phrasings([HOME]).placed([frame.replace("{0}", name)])
+    assert found is None or found.name in name
+
+
+def test_of_two_frames_the_one_that_leaves_the_shorter_name_counts() -> None:
+    broad = Relation(("Where does {0}?",), ("What is in {0}?",))
+    for relations in ([broad, HOME], [HOME, broad]):
+        assert Phrasings(relations).placed(["Where does Ada live?"]) == Placed("Ada", HOME.value, HOME.back)
+
+
+def test_a_frame_of_two_relations_is_asked_back_as_both_would_be() -> None:
+    spot = Relation(("Where is {0}?",), ("What is kept {0}?", "What lies {0}?"))
+    event = Relation(("Where is {0}?", "Where shall we meet for {0}?"), ("What takes place in {0}?",))
+    found = Phrasings([spot, event]).placed(["Where is the fair?"])
+    assert found is not None
+    assert found.back == ("What is kept {0}?", "What takes place in {0}?", "What lies {0}?")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '[["Where is {0}?"]]', '[{"value": []}]', '[{"value": ["Where?"], "back": []}]', "3"]
+)
+def test_a_file_of_phrasings_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(ModelError, match=FILE):
+        Phrasings.of(tmp_path)
+
+
+def test_every_frame_of_the_reader_is_placed_where_it_stands() -> None:
+    brought = Phrasings.of(READER)
+    for one in json.loads((READER / FILE).read_text(encoding="utf-8")):
+        for own, back in ((one["value"], one["back"]), (one["back"], one["value"])):
+            for frame in own:
+                found = brought.placed([frame.replace("{0}", "my red Bag")])
+                assert found is not None, frame
+                assert found.name == "my red Bag", frame
+                assert set(back) <= set(found.back), frame
+
+
+@pytest.mark.parametrize(
+    ("question", "stays"),
+    [
+        ("How can I call her?", False),
+        ("Where does she live?", False),
+        ("What does Ada say of him?", True),
+        ("Where does my sister keep her keys?", True),
+        ("What does my cat like when they play?", True),
+        ("When is the book book reading?", False),
+        ("In which case do I I close it?", False),
+        ("Who moved to Walla Walla?", True),
+        ("Whose boss is I do not know.", False),
+        ("Who has a the key?", False),
+    ],
+)
+def test_what_a_small_writer_stumbles_into_is_dropped(question: str, stays: bool) -> None:
+    assert (grounded(question, "Ada moved to Walla Walla.") is not None) == stays
 
 
 def test_the_readers_phrasings_are_lists_of_different_frames_with_one_slot() -> None:

@@ -241,21 +241,23 @@ def _crossed(
     rng: random.Random,
     wanted: int,
 ) -> dict[str, str]:
-    """Questions about things put together from two that are asked about alike, and are neither of any."""
+    """Questions about things put together from two that are asked about alike, and that no episode holds."""
     brought = Phrasings.of(work.model.folder)
-    placed = [(brought.placed([item.question]), item.episode_pk) for item in studied]
     alike: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
-    for place, pk in placed:
-        if place is not None and pk in episodes:
-            alike[place.same].append((place.name, pk))
+    for item in studied:
+        place = brought.placed([item.question])
+        if place is not None and content(place.name) and item.episode_pk in episodes:
+            alike[place.same].append((place.name, item.episode_pk))
     known = {content(name) for own in alike.values() for name, _ in own}
+    texts = [content(episode.text) for episode in episodes.values()]
     drawn = [(frames, one) for frames, own in alike.items() for one in own]
     asked: dict[str, tuple[str, list[Episode]]] = {}
     for _ in range(8 * wanted if drawn else 0):
         frames, (name, pk) = rng.choice(drawn)
         other, other_pk = rng.choice(alike[frames])
         made = crossed(name, other, rng)
-        if len(asked) < 2 * wanted and not any(content(made) <= one or one <= content(made) for one in known):
+        held = any(content(made) <= text for text in texts) or any(one <= content(made) for one in known)
+        if len(asked) < 2 * wanted and not held:
             question = rng.choice(frames).replace("{0}", made)
             view = [episodes[one] for one in dict.fromkeys((pk, other_pk))]
             if work.asker.fits(work.asker.prompt(question, view)):

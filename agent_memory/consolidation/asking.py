@@ -28,9 +28,12 @@ BATCH = 64
 #: Answers that one hold of the lock scores, which takes one pass each (chosen: about half a second likewise).
 SCORED = 256
 
-#: Least probability of a token in an answer that a version of the bundled reader is believed: above one half
-#: no other token can win (MemFT). In a trial (100 episodes, one seed, not a recorded benchmark) it raised
-#: abstention on unknown names from 85 to 93 % and cost 2 points of the answers.
+#: Above this probability no other token can win, so the token is what is said greedily (MemFT).
+GREEDY = 0.5
+
+#: Least probability of a token in an answer that a version of the bundled reader is believed. In a trial (100
+#: episodes, one seed, not a recorded benchmark) it raised abstention on unknown names from 85 to 93 % and
+#: cost 2 points of the answers; 0.6 gave 95 % and cost 3.
 SURE = 0.5
 
 #: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
@@ -207,5 +210,5 @@ class Asker:
     def sure(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
     ) -> list[bool]:
-        """Whether the model gives every token of its answer more than `SURE`, as it would say it greedily."""
-        return [nats > math.log(SURE) for nats in self.log_probs(prompts, answers, adapter)]
+        """Whether the model gives every token of its answer more than `GREEDY`."""
+        return [nats > math.log(GREEDY) for nats in self.log_probs(prompts, answers, adapter)]

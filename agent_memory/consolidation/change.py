@@ -5,7 +5,8 @@ teacher's view, in time order. Where a group's answer changes, its items are ret
 the same questions with the new answer become items of the new episode. A group is decided as a whole, by
 most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
 new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
-episodes is no change.
+episodes is no change. With a group goes its converse, which the new episode need not name: who moved from
+Lisbon to Porto is no answer to who lives in Lisbon.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sqlalchemy import Connection, and_, update
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
-from agent_memory.consolidation.questions import normalise, speaks_of
+from agent_memory.consolidation.questions import asked_about, common_subject, content, normalise
 from agent_memory.consolidation.study import Answered, View, row, with_targets
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
 from agent_memory.store import tables
@@ -34,6 +35,14 @@ class Again:
     item: rows.StudyItem
     prompt: tuple[int, ...]
     said: Said
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What of an earlier episode has another answer now, and what only has none any more."""
+
+    again: list[Again]
+    converses: list[rows.StudyItem]
 
 
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
@@ -51,15 +60,15 @@ def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
         ]
         blobs = [
             with_targets(
-                work, [Answered(a.item.question, a.said, a.prompt) for a in again], top_k=config.top_k
+                work, [Answered(a.item.question, a.said, a.prompt) for a in one.again], top_k=config.top_k
             )
-            if again
+            if one.again
             else []
-            for _, again in made
+            for _, one in made
         ]
         with work.transaction(done=mark) as connection:
-            for (view, again), targets in zip(made, blobs, strict=True):
-                _retire(connection, work, view, again, targets)
+            for (view, changed), targets in zip(made, blobs, strict=True):
+                _retire(connection, work, view, changed, targets)
 
 
 def _earlier(work: Work, new: Episode, pks: Sequence[int]) -> dict[int, Episode]:
@@ -74,7 +83,7 @@ def _earlier(work: Work, new: Episode, pks: Sequence[int]) -> dict[int, Episode]
     }
 
 
-def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]:
+def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
     """The items of the earlier episode whose group is answered otherwise with both in view."""
     i = tables.study_items.c
     with work.database.read() as connection:
@@ -88,19 +97,63 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> list[Again]
                 i.superseded_by.is_(None),
             ),
         )
-    spoken = Counter(
-        item.answer_group for item in found if speaks_of(new.text, item.question, old.text)
-    )
-    size = Counter(item.answer_group for item in found)
-    asked = [item for item in found if 2 * spoken[item.answer_group] > size[item.answer_group]]
+    groups: dict[int, list[rows.StudyItem]] = defaultdict(list)
+    for item in found:
+        groups[item.answer_group].append(item)
+    english = work.model.made_here  # what other bases ask, in whatever language, the teacher alone judges
+    asked = [
+        item
+        for group in groups.values()
+        if speaks_of(new.text, [one.question for one in group], old.text, english=english)
+        for item in group
+    ]
     prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
     fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
     said = work.asker.answers([ids for _, ids in fitting])
-    groups: dict[int, list[Again]] = defaultdict(list)
+    again: dict[int, list[Again]] = defaultdict(list)
     for (item, ids), one in zip(fitting, said, strict=True):
         if one.complete and one.text:
-            groups[item.answer_group].append(Again(item, ids, one))
-    return [again for group in groups.values() for again in _verdict(group)]
+            again[item.answer_group].append(Again(item, ids, one))
+    verdicts = [verdict for group in again.values() if (verdict := _verdict(group))]
+    decided = {verdict[0].item.answer_group for verdict in verdicts}
+    left = [group for number, group in groups.items() if number not in decided]
+    return Changed(
+        [one for verdict in verdicts for one in verdict],
+        [
+            item
+            for group in left
+            if any(is_converse(group, [one.item for one in verdict]) for verdict in verdicts)
+            for item in group
+        ],
+    )
+
+
+def is_converse(group: Sequence[rows.StudyItem], other: Sequence[rows.StudyItem]) -> bool:
+    """Whether a group asks from the other's answer, and is answered with what the other asks from."""
+    return _in_most(other[0].answer, group) and _in_most(group[0].answer, other)
+
+
+def _in_most(name: str, group: Sequence[rows.StudyItem]) -> bool:
+    """Whether most questions of a group have a name in them."""
+    wanted = content(name)
+    return bool(wanted) and 2 * sum(wanted <= content(item.question) for item in group) > len(group)
+
+
+def speaks_of(text: str, questions: Sequence[str], episode_text: str, *, english: bool) -> bool:
+    """Whether a text speaks of what most of an episode's synonymous questions ask from.
+
+    That is the names in them, or in English, where they have none, the words that they have in common
+    ("the spare key"). Elsewhere a question without names may be about anything.
+    """
+    named = [about for question in questions if (about := asked_about(question, episode_text))]
+    if named:
+        spoken = [all(name.lower() in text.lower() for name in about) for about in named]
+        return 2 * sum(spoken) > len(spoken)
+    if not english:
+        return True
+    subject = common_subject(questions, episode_text) or tuple(questions)
+    shared = content(subject[0]) & content(episode_text)
+    return not shared or shared <= content(text)
 
 
 def _verdict(group: Sequence[Again]) -> list[Again]:
@@ -113,15 +166,16 @@ def _verdict(group: Sequence[Again]) -> list[Again]:
 
 
 def _retire(
-    connection: Connection, work: Work, view: View, again: Sequence[Again], targets: Sequence[bytes]
+    connection: Connection, work: Work, view: View, changed: Changed, targets: Sequence[bytes]
 ) -> None:
-    """Writes the new items and points the old ones to them."""
+    """Writes the new items and points the old ones to them; converses to the last of them."""
     i = tables.study_items.c
     own = rows.load(
         connection, and_(i.episode_pk == view.pk, i.base == work.base, i.revision == view.episode.revision)
     )
     by_question = {normalise(item.question): item.pk for item in own}
-    for one, blob in zip(again, targets, strict=True):
+    successor = None
+    for one, blob in zip(changed.again, targets, strict=True):
         successor = by_question.get(normalise(one.item.question))
         if successor is None:
             group = _group(own, one.said.text)
@@ -144,6 +198,8 @@ def _retire(
         connection.execute(
             update(tables.study_items).where(i.pk == one.item.pk).values(superseded_by=successor)
         )
+    stale = [item.pk for item in changed.converses]
+    connection.execute(update(tables.study_items).where(i.pk.in_(stale)).values(superseded_by=successor))
 
 
 def _group(own: Sequence[rows.StudyItem], answer: str) -> int:

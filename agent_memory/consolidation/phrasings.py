@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
+from agent_memory.errors import ModelError
+
 FILE = "phrasings.json"
+SLOT = "{0}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +45,66 @@ class Phrasings:
 
     def __init__(self, relations: Sequence[Relation]) -> None:
         self.lists = tuple(frames for one in relations for frames in (one.value, one.back) if frames)
-        self._by_opening: dict[str, list[tuple[re.Pattern[str], Relation, bool]]] = defaultdict(list)
-        for one in relations:
-            for is_value, frames in ((True, one.value), (False, one.back)):
-                for frame in frames:
-                    self._by_opening[_opening(frame)].append((_pattern(frame), one, is_value))
+        self._sides = [side for one in relations for side in ((one.value, one.back), (one.back, one.value))]
+        self._by_opening: dict[str, list[tuple[re.Pattern[str], int]]] = {}
+        for number, (frames, _) in enumerate(self._sides):
+            for frame in frames:
+                self._by_opening.setdefault(_opening(frame), []).append((_pattern(frame), number))
 
     @classmethod
     def of(cls, folder: Path) -> Phrasings:
-        """Those of a base in a folder."""
+        """Those of a base in a folder.
+
+        Raises:
+            ModelError: its file is not what it should be.
+        """
         file = folder / FILE
         if not file.is_file():
             return cls(())
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return cls([Relation(tuple(one["value"]), tuple(one["back"])) for one in found])
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return cls([Relation(tuple(one["value"]), tuple(one["back"])) for one in found])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ModelError(
+                f'{file} must be a list of {{"value": [...], "back": [...]}}, each a list of questions with '
+                "one {0} where the name stands; correct it, or remove it"
+            ) from error
 
     def placed(self, questions: Iterable[str]) -> Placed | None:
-        """Where most of some synonymous questions stand, None where none has a known frame."""
-        votes: Counter[Placed] = Counter()
+        """Where most of some synonymous questions stand, None where none has a known frame.
+
+        Of the frames that a question has, those count that leave the shortest name ("Where does {0} live?"
+        before "Where does {0}?"). A frame may belong to several relations; then the frames of all are given.
+        """
+        votes: Counter[tuple[str, int]] = Counter()
         for question in questions:
-            for pattern, one, is_value in (*self._by_opening[_opening(question)], *self._by_opening["{0}"]):
-                if (match := pattern.fullmatch(question)) is not None:
-                    sides = (one.value, one.back) if is_value else (one.back, one.value)
-                    votes[Placed(match["name"], *sides)] += 1
-        return votes.most_common(1)[0][0] if votes else None
+            found = [
+                (match["name"], number)
+                for opening in (_opening(question), SLOT)
+                for pattern, number in self._by_opening.get(opening, ())
+                if (match := pattern.fullmatch(question)) is not None
+            ]
+            shortest = min((len(name) for name, _ in found), default=0)
+            votes.update({one for one in found if len(one[0]) == shortest})
+        if not votes:
+            return None
+        most = max(votes.values())
+        name = min(name for (name, _), count in votes.items() if count == most)
+        sides = [self._sides[n] for (one, n), count in sorted(votes.items()) if (one, count) == (name, most)]
+        return Placed(name, _by_turns([same for same, _ in sides]), _by_turns([back for _, back in sides]))
+
+
+def _by_turns(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The first of each list, the second of each, and so on, without repetitions."""
+    return tuple(dict.fromkeys(one for row in zip_longest(*lists) for one in row if one is not None))
 
 
 def _opening(text: str) -> str:
     """The first word, by which frames are found; that of a frame that opens with its name is its slot."""
     first = text.split(" ", 1)[0]
-    return "{0}" if first.startswith("{0}") else first.lower()
+    return SLOT if first.startswith(SLOT) else first.lower()
 
 
 def _pattern(frame: str) -> re.Pattern[str]:
-    head, tail = (re.escape(part) for part in frame.split("{0}"))
+    head, tail = (re.escape(part) for part in frame.split(SLOT))
     return re.compile(rf"{head}(?P<name>\S(?:.*\S)?){tail}", re.IGNORECASE)

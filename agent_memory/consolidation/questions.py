@@ -95,19 +95,6 @@ def asked_about(question: str, episode_text: str) -> tuple[str, ...]:
     return tuple(sorted(name for name in names(question) if name.lower() in text))
 
 
-def speaks_of(text: str, question: str, episode_text: str) -> bool:
-    """Whether a text holds all that a question about an episode asks from.
-
-    Its names, or where it has none the words that it shares with its episode ("my red bag"), ordinary ones
-    apart.
-    """
-    if about := asked_about(question, episode_text):
-        return all(name.lower() in text.lower() for name in about)
-    own, there = (set(_WORD.findall(one.lower())) for one in (episode_text, text))
-    shared = (set(_WORD.findall(question.lower())) & own) - _ORDINARY
-    return bool(shared) and shared <= there
-
-
 def common_subject(questions: Sequence[str], episode_text: str) -> tuple[str, ...]:
     """What questions without names ask about: the longest run of words of the episode that all of them hold.
 
@@ -257,8 +244,8 @@ def crossed(one: str, other: str, rng: random.Random) -> str:
 
 
 def content(name: str) -> frozenset[str]:
-    """The words of a name, in lower case, but for ordinary ones."""
-    return frozenset(_WORD.findall(name.lower())) - _ORDINARY
+    """The words of a name or text in lower case, without possessive endings and ordinary ones."""
+    return frozenset(_bare(word) for word in _WORD.findall(name.lower())) - _ORDINARY
 
 
 _GIVEN = _words("""

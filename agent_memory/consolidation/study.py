@@ -7,6 +7,7 @@ Steps, each of which leaves its results in SQL, a few episodes at a time, so tha
                put about the speaker, too (`wording.py`). The teacher answers with the episode in view (and
                its neighbours of the session), and again with unrelated episodes beside it; where it declines
                or most of the answers differ, the draft is dropped; what is left gets its targets
+    turn       what is asked from one side only is asked from the other: `turn.py`
     complete   exam, borrowed phrasings, surprise gate: `complete.py`
     change     what later episodes have made stale: `change.py`
 

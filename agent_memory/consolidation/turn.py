@@ -2,15 +2,18 @@
 
 Weights that learnt "Whose neighbour is Mardia?" - Flora do not know who Flora's neighbour is (the reversal
 curse, Berglund et al. 2023), and a writer may ask one way round only: of 400 facts of a trial one in twelve.
-Where a base brings its phrasings (`phrasings.py`), a group without a converse is put in those that ask back.
-The teacher must answer with the name that the group asks from, as steadily as any other question.
+Where a base brings its phrasings (`phrasings.py`), a new group without a converse is put in those that ask
+back. The teacher must answer with the name that the group asks from, as steadily as any other question. What
+would have two answers is not asked: who lives in Lisbon, where two people do. Groups of earlier runs stay as
+they are.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent_memory.config import StudyConfig
@@ -36,14 +39,19 @@ TURNED = "turned.json"
 #: Phrasings in which a fact is asked back; where the teacher answers one, the rest is lent (chosen).
 MOST = 4
 
-_MINE = re.compile(r"(?:my|our|your)\b")
+_MINE = re.compile(r"\b(?:my|our|your)\b")
 
 
 def turn(work: Work, *, config: StudyConfig) -> None:
     """Leaves further study items for episodes whose facts are asked from one side only."""
     asked = _decided(work)
+    revisions = {one.episode_pk: one.revision for one in work.selected()}
     for mark, pks in work.chunks("turn"):
-        views = views_of(work, [pk for pk in pks if str(pk) in asked], config=config)
+        views = [
+            view
+            for view in views_of(work, [pk for pk in pks if str(pk) in asked], config=config)
+            if view.episode.revision == revisions[view.pk]  # else it was edited meanwhile, and waits
+        ]
         wanted = [{q: one for one in asked[str(view.pk)] for q in one["questions"]} for view in views]
         found = consistent(work, views, [list(own) for own in wanted], crowds_of(work, views))
         kept = [
@@ -81,9 +89,24 @@ def _decided(work: Work) -> dict[str, list[dict[str, Any]]]:
         with work.database.read() as connection:
             episodes = load_episodes(connection, list(by_episode))
         turned = {pk: turned_groups(own, episodes[pk].text, brought) for pk, own in by_episode.items()}
+        told = [
+            (item.question, item.answer) for own in by_episode.values() for g in own for item in g.items
+        ] + [(q, one["answer"]) for own in turned.values() for one in own for q in one["questions"]]
+        two = ambiguous(told)
+        for own in turned.values():
+            for one in own:
+                one["questions"] = [q for q in one["questions"] if normalise(q) not in two]
         write_file(kept, json.dumps({str(pk): own for pk, own in turned.items() if own}).encode())
     decided: dict[str, list[dict[str, Any]]] = json.loads(kept.read_text(encoding="utf-8"))
     return decided
+
+
+def ambiguous(told: Iterable[tuple[str, str]]) -> set[str]:
+    """The questions, normalised, that have more than one answer in a run."""
+    answers: dict[str, set[str]] = defaultdict(set)
+    for question, answer in told:
+        answers[normalise(question)].add(_told(answer))
+    return {question for question, own in answers.items() if len(own) > 1}
 
 
 def turned_groups(groups: Sequence[Group], text: str, brought: Phrasings) -> list[dict[str, Any]]:

@@ -27,10 +27,10 @@ _AFTER_A_VERB = re.compile(
     r"[^\W\d_]+ (?:the|an?|me|us|one|which|what|who|whose|where|when|how|why|all|each|every)\b"
 )
 
-#: What a small writer stumbles into: two articles, a word twice, an answer within the question.
-_STUMBLE = re.compile(r"\b(?:a|an|the) (?:a|an|the)\b|\b(\w+) \1\b|\bI do not know\b", re.IGNORECASE)
+#: What a small writer stumbles into: two articles, a word in lower case twice, an answer within the question.
+_STUMBLE = re.compile(r"\b(?i:a|an|the) (?i:a|an|the)\b|\b([a-z]+|I) \1\b|\b(?i:I do not know)\b")
 #: Somebody whom only the episode can tell, where the question names nobody.
-_SOMEBODY = re.compile(r"\b(?:he|she|him|her|they|them)\b", re.IGNORECASE)
+_SOMEBODY = re.compile(r"\b(?:he|she|him)\b|\bher\W*$", re.IGNORECASE)
 _FIRST = re.compile(r"\b(?:I|me|[Mm]y|[Mm]ine|myself)\b")
 #: Requests to the one who answers, which stay in the first person: "Tell me", "I would like to know".
 _REQUEST = re.compile(
