@@ -118,6 +118,7 @@ def reader_row(measure: str) -> Pick:
 
 
 RUN, LARGER = "consolidation-run-20", "consolidation-run-100-seed1"
+ANOTHER = "consolidation-run-100-seed2"
 
 
 def consolidation_rows(
@@ -143,6 +144,8 @@ def consolidation_rows(
         ("the same by the version itself, as an export is used", "1 point less", run,
          percent("reading_by_the_version")),
         ("abstains on unknown names, no episode in view", "95 %", run, percent("abstention")),
+        ("the same by the version itself, asked about every name", "", run,
+         percent("abstention_by_the_version")),
         ("of questions about `slow` episodes, right without retrieval", "97 %", run,
          percent("right_about_slow")),
         ("of wholly known episodes, marked `slow`", "85 %", run, percent("known_episodes_marked_slow")),
@@ -198,6 +201,28 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
         ("new answers after changed facts", "93 %", "consolidation-changed-50", percent("new")),
         ("share of the gain kept after 20 runs", "0.90", "consolidation-sequential",
          number("gain_kept", digits=2)),
+        ("seconds of run 20 to those of run 2", "2", "consolidation-sequential",
+         number("time_of_last_to_second", digits=2)),
+        ("100 episodes once more (seed 2): weights alone", "95 % of the oracle", ANOTHER,
+         percent("value: weights")),
+        ("the same: its oracle", "92 %", ANOTHER, percent("value: oracle")),
+        ("the same: abstains on unknown names", "95 %", ANOTHER, percent("abstention")),
+        ("weights alone, 20 episodes, by top-k KL", "", "consolidation-cross-entropy-20",
+         percent("columns", "top-k KL", "weights")),
+        ("the same items by cross-entropy", "", "consolidation-cross-entropy-20",
+         percent("columns", "cross-entropy", "weights")),
+        ("kills of a run on a model of two layers: instants tried", "", "consolidation-kills",
+         number("instants", digits=0)),
+        ("the same: unsound afterwards", "0", "consolidation-kills",
+         lambda found: str(len(found["unsound"]))),
+    ),
+    "Consolidation against other loops (20 items or episodes)": (
+        ("peak memory at the shape of Qwen2.5-0.5B, ours to the published loop", "0.6", "speed-memory",
+         number("rows", "ratio", digits=2)),
+        ("time to the same exam score, ours to the published loop", "1/10", "speed-time",
+         number("rows", "published", "ours_to_this_seconds", digits=3)),
+        ("the same, ours to TRL's self-distillation", "1/3", "speed-time",
+         number("rows", "trl", "ours_to_this_seconds", digits=3)),
     ),
     "The LangChain middleware, per agent turn among 10,000 episodes": (
         ("overhead, median", "", "middleware", number("rows", "with", "overhead", "median_ms", unit=" ms")),

@@ -7,9 +7,10 @@
     none    no block
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
-served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, the base
-answers after all (`asking.doubted`). So what is in view is never read by weights that were trained to answer
-without it, and what is not in view is still known.
+served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, and what
+names somebody it was never taught about, the base answers after all (`asking.doubted`, `taught.py`). So what
+is in view is never read by weights that were trained to answer without it, and what is not in view is still
+known.
 
 Only where a version is served is a block lean; the bare base, or another version, gets all. What is
 served and what it knows are read in one snapshot. Neither `ask` nor `chat` records anything.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +28,7 @@ from sqlalchemy import and_, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
-from agent_memory.consolidation import examine
+from agent_memory.consolidation import examine, taught
 from agent_memory.consolidation.asking import abstains, heard
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
@@ -48,11 +50,15 @@ SPARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: a version and its folder (None: the bare base), and the ids of what it knows."""
+    """What answers: a version and its folder (None: the bare base), and the ids of what it knows.
+
+    `heard_of` tells whether the version was taught about the names in a question.
+    """
 
     version: str | None
     adapter: Path | None
     slow: frozenset[str]
+    heard_of: Callable[[str], bool] = lambda _question: True
 
 
 BASE = Served(None, None, frozenset())
@@ -84,10 +90,17 @@ def served(
         row = connection.execute(select(v.id, v.base).where(v.namespace_id == namespace_id, wanted)).first()
         if row is not None and base in (None, row.base):
             slow = frozenset(examine.slow(connection, row.id))
-            return Served(row.id, database.path / "versions" / row.id, slow)
+            return Served(
+                row.id, database.path / "versions" / row.id, slow, partial(_heard_of, database, row.id)
+            )
     if adapter != "active":
         raise NotFound(f"no version {adapter} of this model can be served in this namespace")
     return BASE
+
+
+def _heard_of(database: Database, version_id: str, question: str) -> bool:
+    with database.read() as connection:
+        return taught.heard_of(connection, version_id, question)
 
 
 # ---------------------------------------------------------------------- context
@@ -196,7 +209,11 @@ class Attempt:
 
 
 def attempts(
-    messages: Sequence[Mapping[str, Any]], what: Served, *, reader: Literal["base", "version"]
+    messages: Sequence[Mapping[str, Any]],
+    what: Served,
+    *,
+    reader: Literal["base", "version"],
+    guarded: bool = False,
 ) -> tuple[Attempt, ...]:
     """The tries at an answer, in order; the next one is made where one abstains (`asking.abstains`).
 
@@ -204,16 +221,21 @@ def attempts(
     turns nor the developer's system text.
 
     Complementary learning systems, in the terms of this package: the fast memory is read, and what it does
-    not hold is recalled by the slow one. A question alone goes to the served version at once.
+    not hold is recalled by the slow one. A question alone goes to the served version at once; where
+    `guarded`, none that names what it was not taught about.
     """
     turns = tuple(dict(message) for message in messages)
-    wearing = Attempt(what.version, what.adapter, turns)
-    if what.adapter is None or reader == "version" or not prompt.holds_more_than_a_question(turns):
-        return (wearing,)
+    if what.adapter is None or reader == "version":
+        return (Attempt(what.version, what.adapter, turns),)
+    base = Attempt(None, None, turns)
     if not any(turn["role"] == "user" for turn in turns):
-        return (Attempt(None, None, turns),)
-    alone = Attempt(what.version, what.adapter, tuple(prompt.closed_book(turns)))
-    return Attempt(None, None, turns), alone
+        return (base,)
+    alone = tuple(prompt.closed_book(turns))
+    if guarded and not what.heard_of(alone[-1]["content"]):
+        return (base,)
+    if not prompt.holds_more_than_a_question(turns):
+        return (Attempt(what.version, what.adapter, turns),)
+    return base, Attempt(what.version, what.adapter, alone)
 
 
 def respond(
@@ -260,7 +282,7 @@ def respond(
     )
     composed = prompt.compose(messages, block=recalled.text, system=system, placement=placement)
     tokens, said, version = 0, "", what.version
-    for one in attempts(composed, what, reader=settings.reader):
+    for one in attempts(composed, what, reader=settings.reader, guarded=model.made_here):
         ids = model.prompt_ids(one.messages)
         if tokens and (len(ids) + max_new_tokens > model.window or not still()):
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word

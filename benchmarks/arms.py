@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_memory import answer, prompt
-from agent_memory.consolidation import versions
+from agent_memory.consolidation import taught, versions
 from agent_memory.consolidation.asking import Asker, abstains, declines, same
 from agent_memory.consolidation.lessons import in_wordings
 from agent_memory.manager import MemoryManager
@@ -73,13 +73,22 @@ class Examined:
         """Which questions are answered rightly."""
         return [same(text, q.answer) for text, q in zip(self.said(prompts, adapter), asked, strict=True)]
 
+    def alone(self, questions: Sequence[str]) -> list[str]:
+        """What is served to questions alone."""
+        return [one.text for one in self.asker.alone(questions, self.adapter, self.heard_of)]
+
+    def heard_of(self, question: str) -> bool:
+        """Whether the version was taught about the names in a question."""
+        with self.memory.database.read() as connection:
+            return self.version is None or taught.heard_of(connection, self.version, question)
+
     def served(self, questions: Sequence[str], blocks: Sequence[str]) -> list[str]:
         """What `ask` answers with these blocks in view ("" for none); see `answer.attempts`."""
         read = [n for n, block in enumerate(blocks) if block] if self.adapter else list(range(len(blocks)))
         prompts = [self.asker.in_block(questions[n], blocks[n]) for n in read]
         said = dict(zip(read, self.said(prompts, None), strict=True))
         left = [n for n in range(len(questions)) if n not in said or (self.adapter and abstains(said[n]))]
-        alone = self.said([self.asker.prompt(questions[n]) for n in left], self.adapter)
+        alone = self.alone([questions[n] for n in left])
         return [text for _, text in sorted((said | dict(zip(left, alone, strict=True))).items())]
 
     def with_lines(self, question: str, lines: Sequence[str]) -> tuple[int, ...]:
@@ -142,7 +151,7 @@ def arms(
     right = {
         "none": examined.right(asked, asks["none"], None),
         "retrieval": examined.right(asked, asks["all"], None),
-        "weights": examined.right(asked, asks["none"], examined.adapter),
+        "weights": [same(said, q.answer) for said, q in zip(examined.alone(texts), asked, strict=True)],
         "both": [same(said, q.answer) for said, q in zip(served["all"], asked, strict=True)],
         "lean": [same(said, q.answer) for said, q in zip(served["lean"], asked, strict=True)],
         "oracle": oracle(memory, told, asked),
@@ -207,14 +216,18 @@ def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count:
         for s, a in zip(examined.served([q for _, q, _ in read], [b for b, _, _ in read]), answers, strict=True)
     ]
     worn = [same(s, a) for s, a in zip(examined.said(prompts, examined.adapter), answers, strict=True)]
-    unknown = [examined.asker.prompt(text) for text in facts.unknown(told, count, seed=seed)]
+    unknown = facts.unknown(told, count, seed=seed)
+    prompts = [examined.asker.prompt(text) for text in unknown]
     return {
         "reading_base": share(before),
         "reading": share(after),
         "reading_by_the_version": share(worn),
         "reading_difference": paired(after, before),
-        "abstention_base": share([declines(text) for text in examined.said(unknown, None)]),
-        "abstention": share([declines(text) for text in examined.said(unknown, examined.adapter)]),
+        "abstention_base": share([declines(text) for text in examined.said(prompts, None)]),
+        "abstention": share([declines(text) for text in examined.alone(unknown)]),
+        "abstention_by_the_version": share([
+            declines(text) for text in examined.said(prompts, examined.adapter)
+        ]),
     }
 
 

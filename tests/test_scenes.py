@@ -231,7 +231,7 @@ def test_a_twin_that_keeps_the_names_fails_the_claim_of_the_exam(
 def lessons_of(work: Work, studied: list[StudyItem], *, wordings: int) -> Lessons:
     ids = tuple(work.asker.prompt("Hello?"))
     text, unknown = (Item(key, ids, ids, ids[:2]) for key in ("text:0", "unknown:0"))
-    anchors = Anchors((text,), (unknown,), tuple(made(work, studied, exam=False, wanted=3)))
+    anchors = Anchors((text,), (unknown,), ("?",), tuple(made(work, studied, exam=False, wanted=3)))
     return lessons(work, studied, EPISODES, anchors, wordings=wordings, top_k=4)
 
 

@@ -24,7 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings
@@ -47,24 +47,27 @@ from agent_memory.types import Episode
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Item
 
+T = TypeVar("T")
+
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
 #: Most episodes that may speak of a name asked about (chosen).
 MOST_HOLDING = 3
 #: Unknown-name questions that are answered by decoding, to learn the base's usual words (chosen).
 FIRST = 64
-#: One unknown-name question in so many is about a known name instead, and one about known things crossed
-#: (chosen: of an earlier version's wrong answers to unknown names four in five were about things in lower
-#: case, which had no anchors).
-UNSTATED = CROSSED = 4
+#: One unknown-name question in so many is about a known name instead, and one in so many about known things
+#: crossed: where names are never asked about that no episode holds (`taught.py`), what a version answers
+#: wrongly is mostly about things (four in five such answers in a trial).
+UNSTATED, CROSSED = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """One half of the anchors; every item has a key of its own."""
+    """One half of the anchors; every item has a key of its own. `asked` are the questions of `unknown`."""
 
     texts: tuple[Item, ...]
     unknown: tuple[Item, ...]
+    asked: tuple[str, ...]
     scenes: tuple[tuple[Item, ...], ...]
 
     @property
@@ -101,14 +104,17 @@ def anchors(
     work.progress("anchors", 3, 3)
     halves = [
         Anchors(
-            _share(texts, amounts.texts, place), _share(unknown, amounts.unknown, place), tuple(views[place])
+            _share(texts, amounts.texts, place),
+            tuple(item for item, _ in _share(unknown, amounts.unknown, place)),
+            tuple(question for _, question in _share(unknown, amounts.unknown, place)),
+            tuple(views[place]),
         )
         for place in (0, 1)
     ]
     return halves[0], halves[1]
 
 
-def _share(made: Sequence[Item], wanted: tuple[int, int], place: int) -> tuple[Item, ...]:
+def _share(made: Sequence[T], wanted: tuple[int, int], place: int) -> tuple[T, ...]:
     """The part for training (place 0) or for the exam (1), in proportion where they are too few."""
     cut = wanted[0] if len(made) >= sum(wanted) else len(made) * wanted[0] // max(1, sum(wanted))
     return tuple(made[:cut] if place == 0 else made[cut : cut + wanted[1]])
@@ -168,7 +174,7 @@ def _anchor(key: str, prompt_ids: Sequence[int], answer: Sequence[int]) -> Item:
 
 def _unknown(
     work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
-) -> list[Item]:
+) -> list[tuple[Item, str]]:
     """Questions that the base declines: about names that never occurred, and about known ones, unstated."""
     rng = random.Random(f"{work.seed}:unknown")
     known = name_words(episodes.values())
@@ -181,10 +187,13 @@ def _unknown(
         if renamed is not None and len(asked) < wanted:
             question = _in_some_wording(renamed[0], rng)
             asked.setdefault(normalise(question), question)
-    prompts = [work.asker.prompt(question) for question in asked.values()]
-    prompts = [ids for ids in prompts if work.asker.fits(ids)]
-    rng.shuffle(prompts)
-    return [_anchor(f"unknown:{n}", ids, said) for n, (ids, said) in enumerate(_declined(work, prompts))]
+    prompts = {work.asker.prompt(question): question for question in asked.values()}
+    fitting = [ids for ids in prompts if work.asker.fits(ids)]
+    rng.shuffle(fitting)
+    return [
+        (_anchor(f"unknown:{n}", ids, said), prompts[ids])
+        for n, (ids, said) in enumerate(_declined(work, fitting))
+    ]
 
 
 def _declined(

@@ -9,7 +9,7 @@ not for a stage.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -178,6 +178,24 @@ class Asker:
             batch = heard(self.model, prompts[start : start + BATCH], adapter, max_new_tokens=self._most)
             said += [Said(tuple(ids), self.model.text(ids), 0 < len(ids) < self._most) for ids, _ in batch]
         return said
+
+    def alone(
+        self,
+        questions: Sequence[str],
+        adapter: Path | None,
+        heard_of: Callable[[str], bool],
+    ) -> list[Said]:
+        """What is said to each question alone: by the version where it heard of the names, else by the base.
+
+        Versions of other bases than the bundled reader are asked everything, as in `answer.attempts`.
+        """
+        guarded = adapter is not None and self.model.made_here
+        strange = [n for n, question in enumerate(questions) if guarded and not heard_of(question)]
+        others = sorted(set(range(len(questions))) - set(strange))
+        prompts = [self.prompt(question) for question in questions]
+        said = dict(zip(others, self.answers([prompts[n] for n in others], adapter), strict=True))
+        said |= zip(strange, self.answers([prompts[n] for n in strange]), strict=True)
+        return [said[n] for n in range(len(questions))]
 
     def says(self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[bool]:
         """Whether the bare base says each answer to its prompt, greedily: found in one pass, not decoded.

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, and_, delete, insert, select
 
 from agent_memory.config import ExamConfig
+from agent_memory.consolidation import taught
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.asking import same
+from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.work import Work
 from agent_memory.store import tables
@@ -56,8 +57,18 @@ def exam(
 
 def mark(work: Work, adapter: Path | None, items: Sequence[StudyItem]) -> list[Marked]:
     """Each item, asked closed-book, with its mark."""
-    said = work.asker.answers([work.asker.prompt(item.question) for item in items], adapter)
+    said = _said_alone(work, adapter, [item.question for item in items])
     return [Marked(item, same(one.text, item.answer)) for item, one in zip(items, said, strict=True)]
+
+
+def _said_alone(work: Work, adapter: Path | None, questions: Sequence[str]) -> list[Said]:
+    """What is said to questions alone, as it would be served."""
+    with work.database.read() as connection:
+        heard_of = {
+            question: adapter is None or taught.heard_of(connection, adapter.name, question)
+            for question in questions
+        }
+    return work.asker.alone(questions, adapter, heard_of.__getitem__)
 
 
 def write_results(connection: Connection, work: Work, version_id: str, marked: Sequence[Marked]) -> None:
@@ -124,7 +135,7 @@ def kept(work: Work, adapter: Path, examined: Anchors, *, top_k: int) -> dict[st
         scores["reading"] = _share(_as_base(work, adapter, examined.reading))
         scores["reading_base"] = 1.0  # an item is what the base answers
     if examined.unknown:
-        said = work.asker.answers([item.student for item in examined.unknown], adapter)
+        said = _said_alone(work, adapter, examined.asked)
         scores["abstention"] = _share([one.declines for one in said])
     if examined.texts:
         scores |= _texts(work, adapter, examined.texts, top_k=top_k)

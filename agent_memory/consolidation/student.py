@@ -35,11 +35,9 @@ ORTHOGONAL = 4
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step found: tokens read, mean losses in nats per token, whether each item was learnt."""
+    """What a step found: tokens read, and whether each item was learnt."""
 
     tokens: int
-    loss: float
-    anchor_loss: float
     learnt: tuple[bool, ...]
 
 
@@ -127,7 +125,7 @@ class Student:
         rows = [self._items.rows(i) for i in step.items] + [self._anchors.rows(a) for a in step.anchors]
         weights = self._weights(rows, items=len(step.items))
         learnt = [False] * len(spans)
-        sums, tokens = [0.0, 0.0], 0
+        tokens = 0
         for batch in self._model.batches(spans, forward_tokens=self.forward_tokens):
             indices, log_probs = self._targets(batch, rows, items=len(step.items))
             scale = torch.tensor([weights[m] for m in batch.members for _ in rows[m]], device=indices.device)
@@ -145,12 +143,9 @@ class Student:
             tokens += batch.ids.numel()
             sizes = [len(rows[m]) for m in batch.members]
             close = found.best - log_probs[:, 0] >= math.log(self._config.learnt)
-            parts = (torch.split(tensor, sizes) for tensor in (found.loss, close))
-            for member, loss, near in zip(batch.members, *parts, strict=True):
-                sums[member >= len(step.items)] += float(loss.sum()) * weights[member]
+            for member, near in zip(batch.members, torch.split(close, sizes), strict=True):
                 learnt[member] = bool(near.all())
-        anchor_loss = sums[1] / (self._config.anchor_weight or 1.0)
-        return Outcome(tokens, sums[0], anchor_loss, tuple(learnt[: len(step.items)]))
+        return Outcome(tokens, tuple(learnt[: len(step.items)]))
 
     def _spans(self, step: Step) -> list[Span]:
         return [self._items.spans[i] for i in step.items] + [self._anchors.spans[a] for a in step.anchors]

@@ -5,23 +5,18 @@ answer token is a constant of the run. Only the k most probable tokens are kept;
 tail bucket (see `loss.py`). All questions about one episode share that episode's prefix, which is computed
 once (`models/packing.py`). Anchors are items too: their teacher prompt is the student prompt itself.
 
-Not known here: where questions come from, which items are trained, and where files lie.
+Not known here: where questions come from, which items are trained, and where they are kept.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save as save_safetensors
 
 from agent_memory.consolidation.loss import topk_kl
-from agent_memory.durable import write_file
-from agent_memory.errors import InvalidInput, StoreCorrupt
+from agent_memory.errors import InvalidInput
 from agent_memory.models.local import LocalModel
 from agent_memory.models.packing import Span
 
@@ -129,52 +124,6 @@ def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> li
             for member, loss in zip(batch.members, torch.split(losses, sizes), strict=True):
                 result[member] = float(loss.mean())
     return result
-
-
-def merge(parts: Sequence[Targets]) -> Targets:
-    """All parts as one, in order; all must have the same k.
-
-    Raises:
-        ValueError: there are none, they differ in k, or two share a key.
-    """
-    keys = tuple(key for part in parts for key in part.keys)
-    widths = {part.indices.shape[1] for part in parts}
-    if len(widths) != 1 or len(set(keys)) != len(keys):
-        raise ValueError("targets to merge must have one k and no key in common")
-    sizes = [int(size) for part in parts for size in part.offsets.diff()]
-    return Targets(
-        keys, _offsets(sizes),
-        torch.cat([part.indices for part in parts]), torch.cat([part.log_probs for part in parts]),
-    )
-
-
-def save(path: Path, targets: Targets) -> None:
-    """Writes one safetensors file atomically: beside, fsync, rename, fsync of the folder."""
-    tensors = {
-        "offsets": targets.offsets.contiguous(),
-        "indices": targets.indices.contiguous(),
-        "log_probs": targets.log_probs.contiguous(),
-    }
-    write_file(path, save_safetensors(tensors, metadata={"keys": json.dumps(targets.keys)}))
-
-
-def load(path: Path) -> Targets:
-    """What `save` wrote.
-
-    Raises:
-        StoreCorrupt: the file is missing, or is not what `save` writes.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = tuple(json.loads(file.metadata()["keys"]))
-            offsets, indices, log_probs = (
-                file.get_tensor(name) for name in ("offsets", "indices", "log_probs")
-            )
-    except Exception as error:  # the seam to safetensors, which raises its own kinds
-        raise StoreCorrupt(f"{path} holds no targets; delete it, and they are computed again") from error
-    if len(offsets) != len(keys) + 1 or not len(indices) == len(log_probs) == int(offsets[-1]):
-        raise StoreCorrupt(f"{path} is inconsistent; delete it, and its targets are computed again")
-    return Targets(keys, offsets, indices, log_probs)
 
 
 def _offsets(sizes: Sequence[int]) -> torch.Tensor:

@@ -118,12 +118,6 @@ class Worn:
         if name is not None:
             self._delete(name)
 
-    def drop_saved(self, folder: Path) -> None:
-        """Forgets a saved adapter that was kept in memory, because its file is gone or tainted."""
-        name = self._saved.pop(_key(folder), None)
-        if name is not None:
-            self._delete(name)
-
     def _load(self, folder: Path) -> str:
         key = _key(folder)
         if key in self._saved:

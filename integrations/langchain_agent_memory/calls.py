@@ -51,7 +51,12 @@ class Call:
         turns = to_turns(messages, with_tools=bool(self.tools))
         served = chat.served(settings.get("adapter"))
         self._longest = settings.get("max_tokens") or chat._longest_answer
-        first, *rest = answer.attempts(turns, served, reader=chat.memory.config.prompt.reader)
+        first, *rest = answer.attempts(
+            turns,
+            served,
+            reader=chat.memory.config.prompt.reader,
+            guarded=self._model.made_here,
+        )
         ids = self._model.prompt_ids(first.messages, tools=self.tools or None)
         if self._room(ids) < 1:
             raise InvalidInput(
