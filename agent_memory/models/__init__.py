@@ -1,1 +1,12 @@
-"""The models in the box: one causal language model in memory, and the embedder."""
+"""The models in the box: one causal language model in memory, and the embedder.
+
+Threads of torch that wait for each other spin, by default for so long that two processes on the same cores
+take each other's time: in a trial on two cores each was up to fifty times slower than alone, and six with a
+shorter spin, which cost nothing that we could measure. It has to be set before torch is loaded; whoever has
+set how threads wait has the last word.
+"""
+
+import os
+
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "10000"
