@@ -84,6 +84,7 @@ def test_what_is_printed_for_people_holds_the_same(run: Run) -> None:
     assert "episodes" in run("status").stdout
     assert run("verify").stdout.strip() == "sound"
     assert "rebuilt over 1 episodes" in run("rebuild-index").stdout
+    assert "nothing was forgotten" in run("forget", "--filter", '{"source": "nobody"}', "--yes").stdout
     assert "erased at" in run("forget", first).stdout
 
 
@@ -106,6 +107,8 @@ def test_sql_reads_and_never_writes(run: Run) -> None:
     added(run)
     rows = json.loads(run("sql", "select user_id, text from episode_overview", "--json").stdout)
     assert rows == [{"user_id": "ada", "text": "The lamp is green."}]
+    commented = run("sql", "-- what is there?\nselect text from episodes", "--json")
+    assert json.loads(commented.stdout) == [{"text": "The lamp is green."}]
     assert run("sql", "delete from episodes").exit_code == WRONG
     assert len(json.loads(run("list", "--json").stdout)) == 1
 
@@ -202,6 +205,9 @@ def test_ctrl_c_in_a_consolidation_loses_nothing(run: Run, monkeypatch: pytest.M
     assert stopped.exit_code == INTERRUPTED
     assert "goes on from there" in stopped.stderr
     assert stopped.stdout == ""
+    preview = run("consolidate", "--dry-run")
+    assert preview.exit_code not in (0, 1)
+    assert "goes on with it" in preview.stderr
     report = json.loads(run("consolidate", "--json").stdout)
     assert report["outcome"] == "promoted"
     assert "a killed run was resumed" in report["notes"]
@@ -218,6 +224,20 @@ def test_on_a_terminal_there_is_a_bar_for_each_stage_from_the_first_moment(
         live("a stage of next year", 1, 3)
         assert [finished for _, finished in shown_by(live)] == [True, True, False]
     assert [finished for _, finished in shown_by(live)] == [True, True, True]
+
+
+def test_without_a_terminal_a_long_stage_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    told: list[str] = []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress, "note", told.append)
+    with progress.Live() as live:
+        for done in range(100):
+            live("distill", done, 100)
+            now += 1.0
+    assert told == [
+        "distill: training the adapter", *(f"distill: {done} of 100" for done in (20, 40, 60, 80))
+    ]  # fmt: skip
 
 
 class Terminal(io.StringIO):

@@ -38,8 +38,8 @@ ARMS: Mapping[str, tuple[Retrieval, str]] = {
 }
 
 #: The beginning of the message that the first run forgets in the end, and what is then asked.
-FORGOTTEN = "You get into the cellar"
-ASKED_AFTERWARDS = "What is the code for the cellar?"
+FORGOTTEN = "Oksana carries"
+ASKED_AFTERWARDS = "Which badge does Oksana have?"
 
 LOOK_INSIDE = "select text, mark, slow_since from episode_overview"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agent_memory.cli.command import Setting, command, mapping
-from agent_memory.cli.printing import busy, pairs, say, table
+from agent_memory.cli.printing import busy, note, pairs, say, table
 from agent_memory.errors import InvalidInput
 from agent_memory.types import Episode
 
@@ -108,6 +108,8 @@ def list_(
     with setting.opened() as memory:
         found = memory.list(filters=mapping(filter_, option="--filter"), limit=limit)
     rows = [[episode.id, *_short(episode)] for episode in found]
+    if not found:
+        note("no episodes")
     setting.show(found, lambda: table(["id", "occurred", "source", "text"], rows))
 
 
@@ -170,6 +172,9 @@ def forget(
             )
 
     def human() -> None:
+        if not receipt.ids:
+            say("nothing matched, and nothing was forgotten")
+            return
         pairs(
             {
                 "episodes": len(receipt.ids),

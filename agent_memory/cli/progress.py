@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from agent_memory.cli.printing import note, safe
+
+#: Seconds between two lines about a stage where there is no terminal.
+EVERY = 20.0
 
 #: What the stages do, in words that need no paper.
 DOING = {
@@ -29,6 +33,7 @@ class Live:
         self._check = check
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
+        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -58,12 +63,18 @@ class Live:
             self._begin(stage, total)
         if self._bars is not None:
             self._bars.update(self._tasks[stage], completed=done, total=total)
+        elif time.monotonic() - self._told >= EVERY:
+            self._tell(f"{stage}: {done} of {total}")
+
+    def _tell(self, text: str) -> None:
+        self._told = time.monotonic()
+        note(text)
 
     def _begin(self, stage: str, total: int) -> None:
         words = DOING.get(stage, safe(stage))
         if self._bars is None:
             self._tasks[stage] = None
-            note(f"{stage}: {words}")
+            self._tell(f"{stage}: {words}")
             return
         self._complete()  # the stages come one after the other
         self._tasks[stage] = self._bars.add_task(words, total=total)

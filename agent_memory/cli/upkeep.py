@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("rebuild-index")(rebuild_index)
     app.command("export")(export)
     app.command("import")(import_)
-    app.command("sql")(sql)
+    app.command("sql", context_settings={"ignore_unknown_options": True})(sql)  # "-- a comment" is no option
 
 
 @command

@@ -122,15 +122,17 @@ def consolidate(
 
 def print_report(report: ConsolidationReport) -> None:
     """A report for people."""
+    about = " (estimated)" if report.outcome == "dry-run" else ""
     values: dict[str, Any] = {
         "outcome": report.outcome,
         "run": report.run_id or None,
         "version": report.version_id,
         "episodes": report.episodes,
-        "study items": report.items,
-        "tokens": report.tokens,
+        f"study items{about}": report.items,
+        f"tokens{about}": report.tokens,
         "slow now": len(report.slow),
-        "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in report.seconds.items()) or None,
+        f"seconds{about}": ", ".join(f"{stage} {spent:.1f}" for stage, spent in report.seconds.items())
+        or None,
         "scores": ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items()) or None,
     }
     pairs(values)

@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
+#: Parts of the stage, by which its progress is told.
+PARTS = 5
 #: Most episodes that may speak of a name asked about (chosen).
 MOST_HOLDING = 3
 #: Unknown-name questions that are answered by decoding, to learn the base's usual words (chosen).
@@ -90,18 +92,18 @@ def anchors(
 ) -> tuple[Anchors, Anchors]:
     """The anchors to train on, and those to examine."""
     corpus = "\n".join(episode.text for episode in episodes.values()).lower()
-    work.progress("anchors", 0, 3)
+    work.progress("anchors", 0, PARTS)
     texts = _texts(work, wanted=sum(amounts.texts))
-    work.progress("anchors", 1, 3)
+    work.progress("anchors", 1, PARTS)
     unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
-    work.progress("anchors", 2, 3)
+    work.progress("anchors", 4, PARTS)
     views = [
         scenes(
             work, studied, episodes, taken=lambda name: name.lower() in corpus, wanted=wanted, exam=place == 1
         )
         for place, wanted in enumerate(amounts.scenes)
     ]
-    work.progress("anchors", 3, 3)
+    work.progress("anchors", PARTS, PARTS)
     halves = [
         Anchors(
             _share(texts, amounts.texts, place),
@@ -179,6 +181,7 @@ def _unknown(
     rng = random.Random(f"{work.seed}:unknown")
     known = name_words(episodes.values())
     asked = _unstated(work, studied, episodes, rng=rng, wanted=wanted // UNSTATED)
+    work.progress("anchors", 2, PARTS)
     asked |= _crossed(work, studied, episodes, rng=rng, wanted=wanted // CROSSED)
     for item in _drawn(studied, 2 * wanted, rng):
         renamed = with_other_names(
@@ -187,6 +190,7 @@ def _unknown(
         if renamed is not None and len(asked) < wanted:
             question = _in_some_wording(renamed[0], rng)
             asked.setdefault(normalise(question), question)
+    work.progress("anchors", 3, PARTS)
     prompts = {work.asker.prompt(question): question for question in asked.values()}
     fitting = [ids for ids in prompts if work.asker.fits(ids)]
     rng.shuffle(fitting)

@@ -22,6 +22,7 @@ from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.select import Selection, selection
 from agent_memory.consolidation.work import Progress, Work
+from agent_memory.errors import RunBusy
 from agent_memory.store.database import Database
 from agent_memory.types import ConsolidationReport, Namespace
 
@@ -37,10 +38,15 @@ def preview(
     """The report of a run that is not carried out: `outcome` is "dry-run", numbers are extrapolated.
 
     Raises:
-        RunBusy: a run of this namespace is under way.
+        RunBusy: a run of this namespace is under way, or was stopped and waits to be gone on with.
         RunFailed: a stage failed.
     """
     with runs.held(database.path, namespace):
+        if runs.stopped(database, namespace_id):
+            raise RunBusy(
+                "a run of this namespace was stopped before its end; consolidate() goes on with it, and "
+                "a dry run is possible afterwards"
+            )
         base = setting.model.fingerprint
         with database.read() as connection:
             whole = selection(

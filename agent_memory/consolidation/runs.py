@@ -91,6 +91,14 @@ def unfinished(
     return None
 
 
+def stopped(database: Database, namespace_id: int) -> bool:
+    """Whether a run began and did not end; whoever holds the namespace knows that it was killed."""
+    r = tables.runs.c
+    running = select(r.id).where(r.namespace_id == namespace_id, r.state == "running")
+    with database.read() as connection:
+        return connection.execute(running).first() is not None
+
+
 def begin(
     database: Database,
     namespace_id: int,

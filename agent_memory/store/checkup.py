@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 #: From here on SQLite is free of a defect that can damage a log which two connections write and checkpoint at
 #: once (3.7.0 to 3.51.2, https://www.sqlite.org/wal.html). Our writers hold one lock, our guard against it.
 SOUND_SQLITE = (3, 51, 3)
+WAL_DEFECT = "in this SQLite (before 3.51.3), but met only where writers do not take turns; ours do"
 
 
 def status(store: EpisodeStore, namespace: Namespace) -> dict[str, Any]:
@@ -65,8 +66,12 @@ def status(store: EpisodeStore, namespace: Namespace) -> dict[str, Any]:
         "schema": HEAD,
         "database": database.engine.dialect.name,
         "sqlite": sqlite3.sqlite_version,
-        "sqlite_has_wal_defect": database.is_sqlite and sqlite3.sqlite_version_info < SOUND_SQLITE,
+        "sqlite_wal_defect": WAL_DEFECT if database.is_sqlite and _is_defective() else None,
     }
+
+
+def _is_defective() -> bool:
+    return sqlite3.sqlite_version_info < SOUND_SQLITE
 
 
 def verify(store: EpisodeStore, index: VectorIndex | None, namespace: Namespace) -> list[str]:
