@@ -3,7 +3,8 @@
     all     the best search results, as many as the budget holds
     lean    the same without the episodes that the served version verifiably knows (`slow`), and without
             those that score below the best of them: where the weights hold the best match, weaker ones
-            would only distract
+            would only distract. Where neither the base nor the version knows the answer then, the base
+            reads all of them after all
     none    no block
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
@@ -271,18 +272,37 @@ def respond(
         raise InvalidInput(
             f"the messages have {bare} tokens and leave no room in the window of {model.window}"
         )
-    recalled = context(
-        search,
-        asked[-1],
-        budget_tokens=max(1, min(settings.budget_tokens, room - 8)),
-        retrieval=retrieval if room > 8 else "none",
-        slow=what.slow,
-        count=lambda text: len(model.token_ids(text)),
-        most=settings.most_episodes,
-    )
-    composed = prompt.compose(messages, block=recalled.text, system=system, placement=placement)
-    tokens, said, version = 0, "", what.version
-    for one in attempts(composed, what, reader=settings.reader, guarded=model.made_here):
+
+    def recall(how: Retrieval) -> tuple[Context, list[dict[str, Any]]]:
+        found = context(
+            search,
+            asked[-1],
+            budget_tokens=max(1, min(settings.budget_tokens, room - 8)),
+            retrieval=how if room > 8 else "none",
+            slow=what.slow,
+            count=lambda text: len(model.token_ids(text)),
+            most=settings.most_episodes,
+        )
+        return found, prompt.compose(messages, block=found.text, system=system, placement=placement)
+
+    recalled, composed = recall(retrieval)
+    tries = attempts(composed, what, reader=settings.reader, guarded=model.made_here)
+    said, tokens, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+    if retrieval == "lean" and abstains(said):
+        whole, composed = recall("all")
+        if whole.episodes != recalled.episodes:
+            recalled, tries = whole, attempts(composed, what, reader=settings.reader)[:1]
+            said, more, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+            tokens += more
+    return Answer(said, tokens, recalled.episodes, version)
+
+
+def _said(
+    model: LocalModel, tries: Sequence[Attempt], *, max_new_tokens: int, still: Callable[[], bool]
+) -> tuple[str, int, str | None]:
+    """The first answer that does not abstain, or the last; the tokens of all prompts; whose words it is."""
+    said, tokens, version = "", 0, None
+    for one in tries:
         ids = model.prompt_ids(one.messages)
         if tokens and (len(ids) + max_new_tokens > model.window or not still()):
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word
@@ -291,4 +311,4 @@ def respond(
         said = model.text(made)
         if not abstains(said):
             break
-    return Answer(said, tokens, recalled.episodes, version)
+    return said, tokens, version

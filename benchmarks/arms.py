@@ -5,7 +5,8 @@
     weights     the active version, no block
     both        as `ask` serves it with the k best episodes: the base reads the block, and where it declines,
                 the active version is asked the question alone
-    lean        the same with the lean block
+    lean        the same with the lean block; where nobody knows then, the base reads the k best; the tokens
+                of both blocks are counted
     oracle      the base, the fact's own episode and nothing else
 
 All are asked the same questions. What `ask` does one at a time is done in batches here; that both give
@@ -91,6 +92,21 @@ class Examined:
         alone = self.alone([questions[n] for n in left])
         return [text for _, text in sorted((said | dict(zip(left, alone, strict=True))).items())]
 
+    def lean(
+        self, questions: Sequence[str], blocks: Sequence[str], whole: Sequence[str]
+    ) -> tuple[list[str], list[bool]]:
+        """What `ask` answers with these lean blocks, and where it had to read the whole one after all."""
+        said = self.served(questions, blocks)
+        again = [
+            self.adapter is not None and abstains(text) and block != full
+            for text, block, full in zip(said, blocks, whole, strict=True)
+        ]
+        left = [n for n, one in enumerate(again) if one]
+        read = self.said([self.asker.in_block(questions[n], whole[n]) for n in left], None)
+        for n, text in zip(left, read, strict=True):
+            said[n] = text
+        return said, again
+
     def with_lines(self, question: str, lines: Sequence[str]) -> tuple[int, ...]:
         """The prompt of a question behind lines that are given as text, in time order."""
         block = prompt.block_of_lines([
@@ -145,15 +161,16 @@ def arms(
     asks = {name: [examined.asker.in_block(q.text, b) for q, b in zip(asked, blocks[name], strict=True)]
             for name in ("none", "all")}  # fmt: skip
     texts = [q.text for q in asked]
-    served = {name: examined.served(texts, blocks[name]) for name in ("all", "lean")}
-    tokens = {name: sum(len(examined.asker.model.token_ids(block)) for block in of) / len(asked)
-              for name, of in blocks.items()}  # fmt: skip
+    both = examined.served(texts, blocks["all"])
+    lean, again = examined.lean(texts, blocks["lean"], blocks["all"])
+    tokens = {name: _tokens(examined, of) / len(asked) for name, of in blocks.items()}
+    tokens["lean"] += _tokens(examined, [b for b, read in zip(blocks["all"], again, strict=True) if read]) / len(asked)
     right = {
         "none": examined.right(asked, asks["none"], None),
         "retrieval": examined.right(asked, asks["all"], None),
         "weights": [same(said, q.answer) for said, q in zip(examined.alone(texts), asked, strict=True)],
-        "both": [same(said, q.answer) for said, q in zip(served["all"], asked, strict=True)],
-        "lean": [same(said, q.answer) for said, q in zip(served["lean"], asked, strict=True)],
+        "both": [same(said, q.answer) for said, q in zip(both, asked, strict=True)],
+        "lean": [same(said, q.answer) for said, q in zip(lean, asked, strict=True)],
         "oracle": oracle(memory, told, asked),
     }
     return {
@@ -163,6 +180,10 @@ def arms(
         **_compared(asked, right),
         "right": right,
     }
+
+
+def _tokens(examined: Examined, blocks: Sequence[str]) -> int:
+    return sum(len(examined.asker.model.token_ids(block)) for block in blocks)
 
 
 def _choose_k(examined: Examined, chosen_on: Sequence[facts.Asked]) -> tuple[int, dict[str, float]]:

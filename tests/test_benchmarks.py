@@ -25,7 +25,11 @@ def test_the_arms_are_answered_in_batches_as_ask_answers_them_one_by_one(tmp_pat
                 alice.context(question, retrieval=retrieval).text if answer.episodes else ""  # type: ignore[arg-type]
                 for question, answer in zip(asked, answers, strict=True)
             ]
-            assert examined.served(asked, blocks) == [answer.text for answer in answers]
+            said = examined.served(asked, blocks)
+            if retrieval == "lean":
+                whole = [alice.context(question, retrieval="all").text for question in asked]
+                said, _ = examined.lean(asked, blocks, whole)
+            assert said == [answer.text for answer in answers]
 
 
 def test_names_that_are_called_unknown_are_in_no_episode() -> None:
