@@ -291,8 +291,8 @@ def respond(
     if retrieval == "lean" and abstains(said):
         whole, composed = recall("all")
         if whole.episodes != recalled.episodes:
-            recalled, tries = whole, attempts(composed, what, reader=settings.reader)[:1]
-            said, more, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+            recalled, last = whole, Attempt(None, None, tuple(composed))
+            said, more, version = _said(model, [last], max_new_tokens=max_new_tokens, still=still)
             tokens += more
     return Answer(said, tokens, recalled.episodes, version)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -19,17 +19,24 @@ from tests.memories import fact, memory, reader
 @pytest.mark.parametrize(
     ("question", "names"),
     [
-        ("What is Ada Holm's code, KX-4471?", [["Ada", "Holm"], ["KX-4471"]]),
-        ("Hey, where does Bo live?", [["Bo"]]),
-        ("Any idea where Bo lives?", [["Bo"]]),
-        ("Zorblax's code?", [["Zorblax"]]),
+        ("What is Ada Zorblax's code, KX-4471?", ["Ada", "Zorblax", "KX-4471"]),
+        ("Hey, where does Bo live?", ["Bo"]),
+        ("Any idea where Bo lives?", ["Bo"]),
+        ("Tell me: Identify the shop where Bo works.", ["Bo"]),
+        ("I need help. Remember the red bag?", []),
+        ("What is Ada's PIN?", ["Ada"]),
+        ("What is Ada’s PIN?", ["Ada"]),
+        ("Is Bo Swedish?", ["Bo"]),
+        ("WHAT IS ADA'S DOCTOR CALLED?", []),
+        ("Где живёт анна?", ["Где"]),
+        ("где живёт анна?", []),
+        ("Where is Émile?", ["Émile"]),
+        ("Zorblax's code?", ["Zorblax"]),
         ("where is my red bag?", []),
         ("", []),
     ],
 )
-def test_names_are_asked_but_for_a_word_that_opens_the_question(
-    question: str, names: list[list[str]]
-) -> None:
+def test_names_are_asked_but_for_english_words_that_open_a_sentence(question: str, names: list[str]) -> None:
     assert taught.asked_names(question) == names
 
 
@@ -55,6 +62,16 @@ def test_a_version_has_heard_of_the_names_in_its_own_episodes(alice: MemoryManag
     assert not heard_of(alice, "What is the code of Zorblax?")
     assert not heard_of(alice, "What is the code of Vela Zorblax?")
     assert not heard_of(alice, "What is the code of Vela, and who is Per%?")
+    assert not heard_of(alice, "What is the code of Ode?"), "it is only a part of other words"
+
+
+def test_letters_of_any_kind_are_the_same_in_both_cases(tmp_path: Path) -> None:
+    told = "The code of Vela is Kappa0. Élodie O’Brien said so."
+    with memory(tmp_path / "memory", reader(tmp_path / "model"), facts=[told]) as made:
+        made.consolidate(progress=False)
+        for question in ("Who is Élodie?", "Who is ÉLODIE?", "Who is O'Brien?", "Who is O’Brien?"):
+            assert heard_of(made, question), question
+        assert not heard_of(made, "Who is Élise?")
 
 
 TURN = ({"role": "user", "content": "What is Zorblax's code?"},)
@@ -76,8 +93,8 @@ def test_what_a_version_has_not_heard_of_is_the_bases_to_answer() -> None:
 class ScriptedAsker(Asker):
     """Notes who is asked how many questions."""
 
-    def __init__(self, model: LocalModel) -> None:
-        super().__init__(model, max_answer_tokens=8)
+    def __init__(self, model: LocalModel, *, reader: Literal["base", "version"] = "base") -> None:
+        super().__init__(model, max_answer_tokens=8, reader=reader)
         self.asked: list[tuple[str, int]] = []
 
     def answers(self, prompts: Sequence[Sequence[int]], adapter: Path | None = None) -> list[Said]:
@@ -102,4 +119,9 @@ def test_versions_of_other_bases_are_asked_everything(
 ) -> None:
     monkeypatch.setattr(LocalModel, "made_here", property(lambda self: False))
     asker = ScriptedAsker(alice.weights.model)
+    assert [one.text for one in asker.alone(["a?"], Path("v-one"), lambda _: False)] == ["v-one"]
+
+
+def test_versions_that_read_by_themselves_are_asked_everything(alice: MemoryManager) -> None:
+    asker = ScriptedAsker(alice.weights.model, reader="version")
     assert [one.text for one in asker.alone(["a?"], Path("v-one"), lambda _: False)] == ["v-one"]

@@ -1,4 +1,4 @@
-"""The stages of a consolidation as they go by: bars on a terminal, else a line as each stage begins."""
+"""The stages of a consolidation as they go by: bars on a terminal, else a line every twenty seconds."""
 
 from __future__ import annotations
 

@@ -148,10 +148,12 @@ class Asker:
         *,
         max_answer_tokens: int,
         placement: Literal["system", "user"] = "system",
+        reader: Literal["base", "version"] = "base",
     ) -> None:
         self.model = model
         self._most = max_answer_tokens
         self._placement: Literal["system", "user"] = placement
+        self._guarded = reader == "base" and model.made_here
 
     def prompt(self, question: str, episodes: Sequence[Episode] = ()) -> tuple[int, ...]:
         """The ids of the question with the episodes in view."""
@@ -187,9 +189,10 @@ class Asker:
     ) -> list[Said]:
         """What is said to each question alone: by the version where it heard of the names, else by the base.
 
-        Versions of other bases than the bundled reader are asked everything, as in `answer.attempts`.
+        As in `answer.attempts`, versions of other bases than the bundled reader are asked everything, and so
+        are those that read by themselves.
         """
-        guarded = adapter is not None and self.model.made_here
+        guarded = adapter is not None and self._guarded
         strange = [n for n, question in enumerate(questions) if guarded and not heard_of(question)]
         others = sorted(set(range(len(questions))) - set(strange))
         prompts = [self.prompt(question) for question in questions]

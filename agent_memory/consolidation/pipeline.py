@@ -149,6 +149,7 @@ def work_of(database: Database, namespace_id: int, run: Run, setting: Setting, *
         setting.model,
         max_answer_tokens=setting.config.study.max_answer_tokens,
         placement=setting.placement,
+        reader=setting.reader,
     )
     return Work(
         database=database,

@@ -26,6 +26,8 @@ from agent_memory.errors import RunBusy
 from agent_memory.store.database import Database
 from agent_memory.types import ConsolidationReport, Namespace
 
+#: The settings in the row of a dry run.
+PREVIEW = {"preview": True}
 #: A backward pass costs about two forward passes.
 BACKWARD = 3.0
 #: Share of the item passes that a run saves because learnt items rest (measured on the bundled reader).
@@ -42,11 +44,7 @@ def preview(
         RunFailed: a stage failed.
     """
     with runs.held(database.path, namespace):
-        if runs.stopped(database, namespace_id):
-            raise RunBusy(
-                "a run of this namespace was stopped before its end; consolidate() goes on with it, and "
-                "a dry run is possible afterwards"
-            )
+        _clear(database, namespace_id)
         base = setting.model.fingerprint
         with database.read() as connection:
             whole = selection(
@@ -61,7 +59,7 @@ def preview(
             return pipeline.nothing(whole.notes)
         sample = _sample(whole, most=setting.config.select.dry_run_episodes, seed=setting.seed)
         run = runs.begin(
-            database, namespace_id, sample, base=base, seed=setting.seed, settings={"preview": True}
+            database, namespace_id, sample, base=base, seed=setting.seed, settings=PREVIEW
         )
         try:
             return _measure(
@@ -69,6 +67,22 @@ def preview(
             )
         finally:
             runs.end(database, run.id, state="done", outcome="dry-run")
+
+
+def _clear(database: Database, namespace_id: int) -> None:
+    """Ends a dry run that was killed; a real run that was is not to be lost.
+
+    Raises:
+        RunBusy: there is such a run.
+    """
+    found = runs.stopped(database, namespace_id)
+    if found is not None and found[1] != PREVIEW:
+        raise RunBusy(
+            "a run of this namespace was stopped before its end; consolidate() goes on with it, or ends it "
+            "where model or settings have changed, and a dry run is possible afterwards"
+        )
+    if found is not None:
+        runs.end(database, found[0], state="failed", reasons=["a dry run was killed"])
 
 
 def _sample(whole: Selection, *, most: int, seed: int) -> Selection:

@@ -91,12 +91,13 @@ def unfinished(
     return None
 
 
-def stopped(database: Database, namespace_id: int) -> bool:
-    """Whether a run began and did not end; whoever holds the namespace knows that it was killed."""
+def stopped(database: Database, namespace_id: int) -> tuple[str, Mapping[str, Any]] | None:
+    """Id and settings of a run that began and did not end; who holds the namespace knows it was killed."""
     r = tables.runs.c
-    running = select(r.id).where(r.namespace_id == namespace_id, r.state == "running")
+    running = select(r.id, r.settings).where(r.namespace_id == namespace_id, r.state == "running")
     with database.read() as connection:
-        return connection.execute(running).first() is not None
+        row = connection.execute(running).first()
+    return None if row is None else (row.id, row.settings)
 
 
 def begin(

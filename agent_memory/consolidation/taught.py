@@ -1,42 +1,61 @@
 """Taught: whether a version can know of what a question names.
 
 Weights that are asked about a name they never met mix what they know, and do not notice. The record does: it
-holds every episode that a version was taught. So a version of the bundled reader is not asked about a name
-that stands in none of them; the base answers instead. Where a name begins and ends, English capitals tell,
-so no other base is kept from answering.
+holds the episodes that a version was taught, as they are now. So a version of the bundled reader is not asked
+about a name that stands in none of them; the base answers instead. Where a name begins and ends, English
+capitals tell, so no other base is kept from answering.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, literal, select
+import re
+
+from sqlalchemy import Connection, and_, select
 
 from agent_memory.consolidation.questions import names
 from agent_memory.consolidation.wording import is_word
 from agent_memory.store import tables
 
+_OPENING = re.compile(r"(?:^|[.!?:]\s+)\W*(\w+)")
+_POSSESSIVE = re.compile(r"['’]s?$")
+
 
 def heard_of(connection: Connection, version_id: str, question: str) -> bool:
-    """Whether each name in a question stands, with all of its words, in an episode of the version."""
+    """Whether each name in a question stands in an episode of the version; case does not count."""
+    return all(_stands(connection, version_id, word) for word in asked_names(question))
+
+
+def _stands(connection: Connection, version_id: str, word: str) -> bool:
     m, e = tables.version_episodes.c, tables.episodes.c
-    taught = (
-        select(literal(1))
-        .join_from(
-            tables.version_episodes,
-            tables.episodes,
-            and_(e.id == m.episode_id, e.namespace_id == m.namespace_id),
-        )
-        .where(m.version_id == version_id)
-        .limit(1)
-    )
-    return all(
-        connection.execute(taught.where(*(e.text.icontains(word, autoescape=True) for word in name))).first()
-        for name in asked_names(question)
-    )
+    own = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, m.version_id == version_id)
+    found = select(e.text).join_from(tables.version_episodes, tables.episodes, own)
+    if word.isascii() and word.isalnum():  # the database knows no other letters, and it is only to be faster
+        found = found.where(e.text.icontains(word, autoescape=True))
+    pattern = re.compile(rf"(?<!\w){re.escape(_folded(word))}")
+    return any(pattern.search(_folded(text)) for text in connection.execute(found).scalars())
 
 
-def asked_names(question: str) -> list[list[str]]:
-    """The words of each name in a question; an English word that opens it is none ("Hey", "Any idea")."""
-    found = [name.split() for name in names(question)]
-    if found and question.startswith(found[0][0]) and is_word(found[0][0].lower()):
-        found[0] = found[0][1:]
-    return [words for words in found if words]
+def _folded(text: str) -> str:
+    return text.casefold().replace("’", "'")
+
+
+def asked_names(question: str) -> list[str]:
+    """The words that are names in a question, without possessive endings.
+
+    English words are none where they open a sentence ("Hey", "Remember") or follow in a row of capitals
+    ("Ada's PIN"), and nothing is where all is in capitals.
+    """
+    if question.isupper():
+        return []
+    opening = {word for word in _OPENING.findall(question) if is_word(word.lower())}
+    found: list[str] = []
+    for name in names(question):
+        first, *rest = (_POSSESSIVE.sub("", word) for word in name.split())
+        found += [] if first in opening or not _is_marked(first) else [first]
+        found += [word for word in rest if _is_marked(word) and not is_word(word.lower())]
+    return found
+
+
+def _is_marked(word: str) -> bool:
+    """Whether a capital or a digit marks the word as a name."""
+    return word[:1].isupper() or any(letter.isdigit() for letter in word)
