@@ -122,9 +122,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             told, texts_of(memory, len(told)), seed=options.seed + 1000, per_fact=1, held=0
         )
         found = arms(memory, told, asked, chosen_on[: options.chosen_on])
+        trusted = marks(memory, report, asked, found.pop("right"))
         return {
             "episodes": options.episodes, "facts": sum(len(one.facts) for one in told), "report": report,
-            **found, **kept(memory, told, seed=options.seed), **marks(memory, report, asked, found),
+            **found, **kept(memory, told, seed=options.seed), **trusted,
         }  # fmt: skip
 
 
@@ -137,12 +138,12 @@ def _plain(report: Any, wall: float) -> dict[str, Any]:
 
 
 def marks(
-    memory: MemoryManager, report: dict[str, Any], asked: Sequence[facts.Asked], found: dict[str, Any]
+    memory: MemoryManager, report: dict[str, Any], asked: Sequence[facts.Asked], right_of: dict[str, list[bool]]
 ) -> dict[str, Any]:
     """How far a mark can be trusted: questions about slow episodes, and wholly known episodes marked slow."""
     order = [row["id"] for row in memory.sql("SELECT id FROM episodes ORDER BY pk")]
     slow = {order.index(one) for one in report["slow"]}
-    right = found["right"]["weights"]
+    right = right_of["weights"]
     about = [ok for question, ok in zip(asked, right, strict=True) if question.episode in slow]
     whole = {
         episode for episode in {q.episode for q in asked}
@@ -386,7 +387,6 @@ def main() -> None:
         print(f"{name} is measured already; --again measures it anew")
         return None
     measured = ROWS[options.row](options)
-    measured.pop("right", None)
     print(record(name, measured, seed=options.seed))
     return table()
 
