@@ -59,7 +59,7 @@ MOST_HOLDING = 3
 FIRST = 64
 #: One unknown-name question in so many is about a known name instead, and one in so many about known things
 #: crossed: where names are never asked about that no episode holds (`taught.py`), what a version answers
-#: wrongly is mostly about things (four in five such answers in a trial).
+#: wrongly is mostly about things (three in four such answers in a trial).
 UNSTATED, CROSSED = 4, 2
 
 

@@ -1,11 +1,10 @@
 """Turn: a fact that is asked from one side only is asked from the other, too.
 
 Weights that learnt "Whose neighbour is Mardia?" - Flora do not know who Flora's neighbour is (the reversal
-curse, Berglund et al. 2023), and a writer may ask one way round only: of 400 facts of a trial one in twelve.
-Where a base brings its phrasings (`phrasings.py`), a new group without a converse is put in those that ask
-back. The teacher must answer with the name that the group asks from, as steadily as any other question. What
-would have two answers is not asked: who lives in Lisbon, where two people do. Groups of earlier runs stay as
-they are.
+curse, Berglund et al. 2023), and a writer may ask one way round only. Where a base brings its phrasings
+(`phrasings.py`), a new group without a converse is put in those that ask back. The teacher must answer with
+the name that the group asks from, as steadily as any other question. What would have two answers is not
+asked: who lives in Lisbon, where two people do. Groups of earlier runs stay as they are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One call of the chat model: whom it asks in turn, the answer in pieces, and the message that it becomes.
 
 What there is to read the bare base reads; its words are held back while they may still become "I do not
-know", and where they do, the served version is asked the question alone (`agent_memory/answer.py`). What a
-version says is shown when it is whole, if it may yet be doubted: then the base answers instead.
+know", and where they do, the served version is asked the question alone, unless it names what the version was
+never taught about (`agent_memory/answer.py`). What a version says is shown when it is whole, if it may yet be
+doubted: then the base answers instead.
 """
 
 from __future__ import annotations
