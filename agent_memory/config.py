@@ -89,9 +89,10 @@ class DistillConfig(Section):
     """Of the mean loss per anchor, against the mean loss per answer token."""
     learnt: float = Field(default=0.9, gt=0, lt=1)
     """An item is learnt where each answer token has at least this share of the teacher's probability."""
-    wordings: int = Field(default=1, ge=0, le=8)
-    """Further wordings around the same words in which each study item is trained; English, so for the bundled
-    reader alone."""
+    sentences: int = Field(default=12, ge=0)
+    """In how many sentences a fact is trained: the questions of a group, and as many further wordings of them
+    around the same words as are missing (three of each at most; where there are enough, half as many as there
+    are questions). 0: the questions alone. English, so for the bundled reader alone."""
     checkpoint_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints: what a kill costs."""
     unknown_items: int = Field(default=2000, ge=0)

@@ -25,7 +25,7 @@ from typing import Any
 from agent_memory import answer, prompt
 from agent_memory.consolidation import taught, versions
 from agent_memory.consolidation.asking import Asker, abstains, declines, same
-from agent_memory.consolidation.lessons import in_wordings
+from agent_memory.consolidation.lessons import MOST, in_wordings
 from agent_memory.manager import MemoryManager
 from agent_memory.types import Namespace
 from benchmarks import facts
@@ -119,17 +119,16 @@ class Examined:
 
 
 def texts_of(memory: MemoryManager, count: int) -> list[list[str]]:
-    """The questions of all study items in every wording that was trained, for each of the first episodes."""
+    """The questions of all study items in every wording that may be trained, for each of the first episodes."""
     rows = memory.sql(
         "SELECT e.pk AS pk, e.text AS text, i.question AS question, r.seed AS seed FROM episodes e "
         "LEFT JOIN study_items i ON i.episode_pk = e.pk AND i.kind = 'study' "
         "LEFT JOIN runs r ON r.namespace_id = e.namespace_id ORDER BY e.pk"
     )
-    wordings = memory.config.consolidation.distill.wordings
     by_episode: dict[int, list[str]] = {}
     for row in rows:
         asked = row["question"]
-        told = in_wordings(asked, row["text"], count=wordings, seed=row["seed"] or 0) if asked else []
+        told = in_wordings(asked, row["text"], count=MOST, seed=row["seed"] or 0) if asked else []
         by_episode.setdefault(row["pk"], []).extend(told)
     return list(by_episode.values())[:count]
 

@@ -18,7 +18,7 @@ from agent_memory import answer
 from agent_memory.config import GateConfig
 from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
-from agent_memory.consolidation.change import Again, _verdict, is_converse, speaks_of
+from agent_memory.consolidation.change import Again, _has_many, _verdict, is_converse, is_news, speaks_of
 from agent_memory.consolidation.complete import Group, odd_one_out
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
@@ -225,6 +225,21 @@ def test_most_of_a_group_must_agree_on_another_answer_for_a_change() -> None:
     assert _verdict([again("Lisbon", "Lisbon")] * 3) == []
 
 
+def test_only_what_the_new_episode_says_and_the_old_one_did_not_is_news() -> None:
+    old, new = "Ada lives in Lisbon. Bo lives in Porto.", "Ada moved to Rome."
+    assert is_news("Rome", new, old)
+    assert not is_news("Porto", new, old)
+    assert not is_news("Paris", new, old)
+    assert is_news("your aunt", "It is with my aunt.", old)
+
+
+def test_a_question_for_one_of_several_has_no_news() -> None:
+    brought = Phrasings([Relation(("Where does {0} live?",), ("Who lives in {0}?",))])
+    assert _has_many(brought, ["Who lives in Porto?"])
+    assert not _has_many(brought, ["Where does Ada live?"])
+    assert not _has_many(brought, ["Who is in Porto?"])
+
+
 def test_that_an_answer_is_no_longer_found_is_no_change() -> None:
     assert _verdict([again("Lisbon", "I do not know.")] * 3) == []
 
@@ -271,7 +286,7 @@ def kept(asker: ScriptedAsker, asked: list[str], *, crowds: int) -> list[str]:
     nothing: Any = None
     work = Work(nothing, 1, "run", "base", 0, nothing, asker)  # type: ignore[arg-type]
     view = View(1, episodes[0], ())
-    around = study._crowds(view, dict(enumerate(episodes, start=1)), seed=0)
+    around = study._crowd(view, dict(enumerate(episodes, start=1)), seed=0)
     (found,) = study.consistent(work, [view], [asked], [around])
     return [one.question for one in found]
 
@@ -425,7 +440,7 @@ def test_who_speaks_is_told_by_the_episode_and_not_by_its_neighbours() -> None:
     nothing: Any = None
     work = Work(nothing, 1, "run", "base", 0, nothing, asker)  # type: ignore[arg-type]
     own = [Answered("Where do I live?", Said((1,), "yes", complete=True), ())]
-    assert study._named(work, [view], [own], [[view.all]]) == [[]]
+    assert study._named(work, [view], [own], [[]]) == [[]]
     said = replace(view, episode=replace(mine, text="Nova here: I live in Lisbon."))
-    (found,) = study._named(work, [said], [own], [[said.all]])
+    (found,) = study._named(work, [said], [own], [[]])
     assert [one.question for one in found] == ["Where does Nova live?"]

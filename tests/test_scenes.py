@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent_memory import prompt
 from agent_memory.consolidation import items as rows
@@ -18,7 +20,7 @@ from agent_memory.consolidation import targets
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.lessons import Lessons, lessons
+from agent_memory.consolidation.lessons import MOST, Lessons, lessons, shared_out
 from agent_memory.consolidation.questions import is_wrapped, names, with_other_names
 from agent_memory.consolidation.scenes import ELSEWHERE, MOST_EACH, MOST_EPISODES, scenes
 from agent_memory.consolidation.targets import Item
@@ -228,25 +230,25 @@ def test_a_twin_that_keeps_the_names_fails_the_claim_of_the_exam(
 # ---------------------------------------------------------------------- lessons
 
 
-def lessons_of(work: Work, studied: list[StudyItem], *, wordings: int) -> Lessons:
+def lessons_of(work: Work, studied: list[StudyItem], *, each: int) -> Lessons:
     ids = tuple(work.asker.prompt("Hello?"))
     text, unknown = (Item(key, ids, ids, ids[:2]) for key in ("text:0", "unknown:0"))
     anchors = Anchors((text,), (unknown,), ("?",), tuple(made(work, studied, exam=False, wanted=3)))
-    return lessons(work, studied, EPISODES, anchors, wordings=wordings, top_k=4)
+    return lessons(work, studied, EPISODES, anchors, wordings={item.pk: each for item in studied}, top_k=4)
 
 
-@pytest.mark.parametrize("wordings", [0, 2])
+@pytest.mark.parametrize("each", [0, 2])
 def test_each_item_is_trained_in_further_wordings_with_one_and_the_same_target(
-    work: Work, studied: list[StudyItem], wordings: int
+    work: Work, studied: list[StudyItem], each: int
 ) -> None:
-    found = lessons_of(work, studied, wordings=wordings)
-    assert len(found.items) == len(studied) * (1 + wordings)
+    found = lessons_of(work, studied, each=each)
+    assert len(found.items) == len(studied) * (1 + each)
     assert found.targets.keys == tuple(item.key for item in found.items)
     for item in studied:
         own = [one for one in found.items if one.key.split(":")[0] == str(item.pk)]
         asked = [block_and_question(work.model, one)[1] for one in own]
         assert asked[0] == item.question
-        assert len(set(asked)) == 1 + wordings
+        assert len(set(asked)) == 1 + each
         assert all(name in one for one in asked for name in names(item.question))
         assert not any(map(is_wrapped, asked))
         assert {one.answer for one in own} == {rows.answer_ids(item.targets or b"")}
@@ -254,8 +256,21 @@ def test_each_item_is_trained_in_further_wordings_with_one_and_the_same_target(
         assert all(torch.equal(picked[0], one) for one in picked)
 
 
+@given(sizes=st.lists(st.integers(1, 30), max_size=8), sentences=st.integers(0, 40))
+def test_a_fact_with_few_questions_gets_more_wordings_of_each(sizes: list[int], sentences: int) -> None:
+    items = [(100 * group + n, group % 2, group) for group, size in enumerate(sizes) for n in range(size)]
+    found = shared_out(items, sentences=sentences)
+    assert set(found) == {pk for pk, _, _ in items}
+    for group, size in enumerate(sizes):
+        own = [found[pk] for pk, _, number in items if number == group]
+        assert max(own) - min(own) <= 1
+        assert max(own) <= MOST
+        wanted = max(size // 2, min(MOST * size, sentences - size)) if sentences else 0
+        assert sum(own) == wanted
+
+
 def test_study_items_are_trained_without_a_block(work: Work, studied: list[StudyItem]) -> None:
-    for item in lessons_of(work, studied, wordings=1).items:
+    for item in lessons_of(work, studied, each=1).items:
         assert block_and_question(work.model, item)[0] == ""
         assert item.teacher == item.student
 
@@ -263,7 +278,7 @@ def test_study_items_are_trained_without_a_block(work: Work, studied: list[Study
 def test_anchors_and_scenes_have_targets_under_keys_of_their_own(
     work: Work, studied: list[StudyItem]
 ) -> None:
-    found = lessons_of(work, studied, wordings=1)
+    found = lessons_of(work, studied, each=1)
     keys = [item.key for item in (*found.anchors, *found.texts, *questions(found.scenes))]
     assert list(found.anchor_targets.keys) == keys
     assert len(set(keys)) == len(keys)

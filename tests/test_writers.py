@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation.writers import OwnWriter, parse, parts
+from agent_memory.consolidation.writers import OwnWriter, parse
 from agent_memory.testing import scripted_reader, tiny_model
 from agent_memory.types import Episode
 
@@ -27,25 +25,6 @@ def test_a_writer_may_number_quote_and_chat() -> None:
         'Here you are\n1. Where does Ada live?\n - "Who lives in Lisbon?"\n(3) Why?\n\nQ4: What is her code?'
     )
     assert parse(text)[1:] == ["Where does Ada live?", "Who lives in Lisbon?", "What is her code?"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Ada lives in Lisbon. Bo has a cat!", ["Ada lives in Lisbon.", "Bo has a cat!"]),
-        ("Ada moved. She rents a flat. Bo stayed.", ["Ada moved. She rents a flat.", "Bo stayed."]),
-        ("Dr. Vale and J. Holm met at 9:30. It rained.", ["Dr. Vale and J. Holm met at 9:30. It rained."]),
-        ("  no mark at all ", ["no mark at all"]),
-        ("", [""]),
-    ],
-)
-def test_an_episode_is_cut_between_sentences_that_stand_on_their_own(text: str, expected: list[str]) -> None:
-    assert parts(text) == expected
-
-
-@given(st.text(alphabet="Aab .!?\n", max_size=40))
-def test_cutting_loses_no_word(text: str) -> None:
-    assert " ".join(parts(text)).split() == text.split()
 
 
 @pytest.mark.parametrize("trained", [True, False])

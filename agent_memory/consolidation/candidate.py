@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, select
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.lessons import lessons
+from agent_memory.consolidation.items import StudyItem, study_keys
+from agent_memory.consolidation.lessons import lessons, shared_out
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.durable import sync_folder
@@ -51,7 +51,9 @@ def _train(
 
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-    wordings = config.distill.wordings if work.model.made_here else 0  # they are English
+        items = study_keys(connection, episodes, base=work.base)
+    sentences = config.distill.sentences if work.model.made_here else 0  # they are English
+    wordings = shared_out(items, sentences=sentences)
     made = lessons(work, studied, episodes, trained_on, wordings=wordings, top_k=config.study.top_k)
     trained = distill.train(
         work.model,

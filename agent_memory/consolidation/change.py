@@ -5,7 +5,8 @@ teacher's view, in time order. Where a group's answer changes, its items are ret
 the same questions with the new answer become items of the new episode. A group is decided as a whole, by
 most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
 new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
-episodes is no change. With a group goes its converse, which the new episode need not name: who moved from
+episodes is no change, nor is (in English) an answer that the new episode does not hold, or the old one held
+as well. With a group goes its converse, which the new episode need not name: who moved from
 Lisbon to Porto is no answer to who lives in Lisbon.
 """
 
@@ -21,6 +22,7 @@ from sqlalchemy import Connection, and_, update
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import asked_about, common_subject, content, normalise
 from agent_memory.consolidation.study import Answered, View, row, with_targets
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
@@ -114,7 +116,14 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
     for (item, ids), one in zip(fitting, said, strict=True):
         if one.complete and one.text:
             again[item.answer_group].append(Again(item, ids, one))
-    verdicts = [verdict for group in again.values() if (verdict := _verdict(group))]
+    brought = Phrasings.of(work.model.folder)
+    verdicts = [
+        verdict
+        for group in again.values()
+        if (verdict := _verdict(group))
+        and not _has_many(brought, [one.item.question for one in group])
+        and (not english or is_news(verdict[0].said.text, new.text, old.text))
+    ]
     decided = {verdict[0].item.answer_group for verdict in verdicts}
     left = [group for number, group in groups.items() if number not in decided]
     return Changed(
@@ -154,6 +163,17 @@ def speaks_of(text: str, questions: Sequence[str], episode_text: str, *, english
     subject = common_subject(questions, episode_text) or tuple(questions)
     shared = content(subject[0]) & content(episode_text)
     return not shared or shared <= content(text)
+
+
+def _has_many(brought: Phrasings, questions: Sequence[str]) -> bool:
+    """Whether questions ask back, for what may be several: Bo's move to Porto says nothing of Ada there."""
+    placed = brought.placed(questions)
+    return placed is not None and placed.asks_back
+
+
+def is_news(answer: str, text: str, episode_text: str) -> bool:
+    """Whether an answer stands in a text and not in an earlier one, where it may only have been misread."""
+    return content(answer) <= content(text) and not content(answer) <= content(episode_text)
 
 
 def _verdict(group: Sequence[Again]) -> list[Again]:

@@ -27,6 +27,7 @@ from agent_memory.consolidation.questions import (
     asked_about,
     borrowed,
     common_subject,
+    in_a_sentence,
     is_wrapped,
     normalise,
 )
@@ -96,6 +97,7 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
                 i.targets.is_not(None),
             ),
         )
+    brought = Phrasings.of(work.model.folder)
     gathered: dict[tuple[int, int], list[rows.StudyItem]] = defaultdict(list)
     for item in found:
         episode = episodes.get(item.episode_pk)
@@ -103,11 +105,19 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
             gathered[item.episode_pk, item.answer_group].append(item)
     result: dict[int, list[Group]] = defaultdict(list)
     for (pk, number), members in gathered.items():
-        text = episodes[pk].text
-        about = Counter(asked_about(item.question, text) for item in members).most_common(1)[0][0]
-        about = about or common_subject([item.question for item in members], text)
+        about = _about([item.question for item in members], episodes[pk].text, brought)
         result[pk].append(Group(number, members, about, []))
     return result
+
+
+def _about(questions: Sequence[str], text: str, brought: Phrasings) -> tuple[str, ...]:
+    """What synonymous questions ask from: what the base's phrasings tell, or the names in most of them."""
+    placed = brought.placed(questions)
+    at = -1 if placed is None else text.lower().find(placed.name.lower())
+    if placed is not None and at >= 0:
+        return (in_a_sentence(text[at : at + len(placed.name)]),)
+    about = Counter(asked_about(question, text) for question in questions).most_common(1)[0][0]
+    return about or common_subject(questions, text)
 
 
 def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: StudyConfig) -> None:
@@ -142,7 +152,7 @@ def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig
     made = [
         targets.Item(
             str(n),
-            teacher=work.asker.prompt(question, view.all),
+            teacher=work.asker.prompt(question, view.seen(question)),
             student=work.asker.prompt(question),
             answer=group.answer,
         )
@@ -166,7 +176,7 @@ def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[dict[str, A
     """Rows of the exam items of groups that can spare none, wrapped so that the answer stays."""
     poor = [group for group in found if len(group.items) < SPARES_ONE]
     asked = [(g, t.format(question=g.items[0].question)) for g in poor for t in EXAM_TEMPLATES]
-    said = work.asker.answers([work.asker.prompt(question, view.all) for _, question in asked])
+    said = work.asker.answers([work.asker.prompt(question, view.seen(question)) for _, question in asked])
     kept: list[dict[str, Any]] = []
     for place, group in enumerate(poor):
         mine = range(place * len(EXAM_TEMPLATES), (place + 1) * len(EXAM_TEMPLATES))

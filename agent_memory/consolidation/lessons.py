@@ -2,14 +2,16 @@
 
 Study items are trained closed-book: the question alone, and the same in other wordings around the same words
 ("Do you remember where ..."), which have the same target. Without them a fact is known to direct questions
-and not to polite ones. What is met behind a block are questions of the scenes (`scenes.py`).
+and not to polite ones. A fact with few questions gets more of them, for what is trained in few sentences is
+known in few. What is met behind a block are questions of the scenes (`scenes.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ from agent_memory.types import Episode
 
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Item, Targets
+
+#: Most further wordings of an item (chosen).
+MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +47,20 @@ def lessons(
     episodes: Mapping[int, Episode],
     anchors: Anchors,
     *,
-    wordings: int,
+    wordings: Mapping[int, int],
     top_k: int,
 ) -> Lessons:
-    """The items, in `wordings` further wordings each, and the anchors; `studied` must not be empty."""
+    """The items, and the anchors; `studied` must not be empty.
+
+    `wordings` has the number of further wordings of each item under its key (see `shared_out`).
+    """
     from agent_memory.consolidation import targets
 
     answers, found = rows.unpack([(str(item.pk), item.targets or b"") for item in studied])
     made: list[Item] = []
     for item in studied:
-        told = in_wordings(item.question, episodes[item.episode_pk].text, count=wordings, seed=work.seed)
+        text, count = episodes[item.episode_pk].text, wordings.get(item.pk, 0)
+        told = in_wordings(item.question, text, count=count, seed=work.seed)
         made += [_closed(work, f"{item.pk}:{n}", text, answers[str(item.pk)]) for n, text in enumerate(told)]
     picked = found.pick([item.key.split(":")[0] for item in made])
     return Lessons(
@@ -64,6 +73,24 @@ def lessons(
             work.model, [*anchors.unknown, *anchors.texts, *anchors.reading], top_k=top_k
         ),
     )
+
+
+def shared_out(items: Iterable[tuple[int, int, int]], *, sentences: int) -> dict[int, int]:
+    """How many further wordings each item gets, by its key.
+
+    Args:
+        items: key, episode and number of the group of each study item, those that are not trained among them.
+        sentences: see `DistillConfig.sentences`.
+    """
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for pk, *group in items:
+        groups[group[0], group[1]].append(pk)
+    found: dict[int, int] = {}
+    for own in groups.values():
+        missing = min(MOST * len(own), sentences - len(own))
+        each, more = divmod(max(missing, len(own) // 2) if sentences else 0, len(own))
+        found |= {pk: each + (place < more) for place, pk in enumerate(sorted(own))}
+    return found
 
 
 def in_wordings(question: str, episode_text: str, *, count: int, seed: int) -> list[str]:

@@ -33,11 +33,15 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a question stands: the name it asks from, and the frames that ask for the same, and back."""
+    """Where a question stands: the name it asks from, and the frames that ask for the same, and back.
+
+    `asks_back` says that it asks for a subject by its value, of which several may have the same.
+    """
 
     name: str
     same: tuple[str, ...]
     back: tuple[str, ...]
+    asks_back: bool
 
 
 class Phrasings:
@@ -90,8 +94,12 @@ class Phrasings:
             return None
         most = max(votes.values())
         name = min(name for (name, _), count in votes.items() if count == most)
-        sides = [self._sides[n] for (one, n), count in sorted(votes.items()) if (one, count) == (name, most)]
-        return Placed(name, _by_turns([same for same, _ in sides]), _by_turns([back for _, back in sides]))
+        numbers = [n for (one, n), count in sorted(votes.items()) if (one, count) == (name, most)]
+        sides = [self._sides[n] for n in numbers]
+        return Placed(
+            name, _by_turns([same for same, _ in sides]), _by_turns([back for _, back in sides]),
+            asks_back=all(n % 2 for n in numbers),
+        )  # fmt: skip
 
 
 def _by_turns(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -275,7 +275,7 @@ def _anchors(
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train, exam = config.distill, config.exam
-    items = (1 + train.wordings) * len(everything)
+    items = 2 * len(everything)  # with further wordings, about
     steps = passes(items, train) * math.ceil(items / train.batch_items)
     amounts = Amounts(  # a short run sees no more
         texts=(min(train.text_items, steps * train.batch_texts), exam.anchor_items),

@@ -32,6 +32,8 @@ PREVIEW = {"preview": True}
 BACKWARD = 3.0
 #: Share of the item passes that a run saves because learnt items rest (measured on the bundled reader).
 RESTING = 0.5
+#: Sentences in which an item is trained, about (see `DistillConfig.sentences`).
+SENTENCES = 2
 
 
 def preview(
@@ -138,7 +140,7 @@ def _training(
         work.model.log_probs(prompts, [[end]] * len(prompts))
     per_token = (time.monotonic() - start) / sum(map(len, prompts))
     length = sum(map(len, prompts)) / len(prompts)
-    lessons = (1 + config.wordings) * len(questions)
+    lessons = SENTENCES * len(questions)
     beside = (config.batch_anchors + config.batch_texts) / config.batch_items
     read = passes(round(factor * lessons), config) * RESTING * (1 + beside)
     tokens = int(lessons * length * read)

@@ -85,6 +85,11 @@ def _ordinary(word: str) -> bool:
     return re.split("['’]", word)[0].lower() in _ORDINARY
 
 
+def in_a_sentence(name: str) -> str:
+    """A name as it stands within a sentence: "The red oven" is "the red oven", and "Ada" is Ada."""
+    return name[:1].lower() + name[1:] if _ordinary(name.split(" ")[0]) else name
+
+
 def _bare(word: str) -> str:
     return _POSSESSIVE.sub("", word)
 

@@ -5,8 +5,9 @@ Steps, each of which leaves its results in SQL, a few episodes at a time, so tha
     write      questions about each episode, as drafts
     answer     drafts that name what is not in view are mended or dropped, and those in the first person are
                put about the speaker, too (`wording.py`). The teacher answers with the episode in view (and
-               its neighbours of the session), and again with unrelated episodes beside it; where it declines
-               or most of the answers differ, the draft is dropped; what is left gets its targets
+               its neighbours of the session; the bundled reader with the part that is asked about, see
+               `parts.py`), and again with unrelated episodes beside it; where it declines, slips in a word or
+               most of the answers differ, the draft is dropped; what is left gets its targets
     turn       what is asked from one side only is asked from the other: `turn.py`
     complete   exam, borrowed phrasings, surprise gate: `complete.py`
     change     what later episodes have made stale: `change.py`
@@ -23,7 +24,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, select
@@ -31,8 +32,10 @@ from sqlalchemy import Connection, and_, delete, exists, select
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said
+from agent_memory.consolidation.parts import part_about
 from agent_memory.consolidation.questions import (
     asked_about,
+    content,
     normalise,
     unique,
 )
@@ -48,6 +51,10 @@ from agent_memory.types import Episode
 CROWDS = 3
 
 
+#: Answers that need not stand in the text.
+_VERDICTS = {"yes", "no"}
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """An episode under study, and the other episodes that the teacher sees beside it."""
@@ -55,11 +62,18 @@ class View:
     pk: int
     episode: Episode
     beside: tuple[tuple[int, Episode], ...]
+    in_parts: bool = False
+    """Whether the teacher reads one part of the episode better than the whole."""
 
     @property
     def all(self) -> list[Episode]:
         """What stands in the teacher's block."""
         return [self.episode, *(episode for _, episode in self.beside)]
+
+    def seen(self, question: str) -> list[Episode]:
+        """What stands in the teacher's block for a question: all, or the part that the question is about."""
+        part = part_about(question, self.episode.text) if self.in_parts and not self.beside else None
+        return self.all if part is None else [replace(self.episode, text=part)]
 
     @property
     def text(self) -> str:
@@ -164,7 +178,7 @@ def _named(
     work: Work,
     views: Sequence[View],
     kept: Sequence[Sequence[Answered]],
-    crowds: Sequence[Sequence[Sequence[Episode]]],
+    crowds: Sequence[Sequence[Episode]],
 ) -> list[list[Answered]]:
     """The questions in the first person by the speaker's name, where the teacher answers the same."""
     asked: list[dict[str, str]] = []
@@ -197,49 +211,53 @@ def views_of(work: Work, pks: Sequence[int], *, config: StudyConfig) -> list[Vie
         found = load_episodes(connection, pks)
         for pk in pks:
             near = load_neighbours(connection, pk, reach=config.neighbours)
-            view = View(pk, found[pk], tuple(load_episodes(connection, near).items()))
-            views.append(
-                view if work.asker.fits(work.asker.prompt("?" * 64, view.all)) else View(pk, found[pk], ())
+            view = View(
+                pk, found[pk], tuple(load_episodes(connection, near).items()), work.model.made_here
             )
+            fits = work.asker.fits(work.asker.prompt("?" * 64, view.all))
+            views.append(view if fits else replace(view, beside=()))
     return views
 
 
-def crowds_of(work: Work, views: Sequence[View]) -> list[list[list[Episode]]]:
-    """Each view with one of the run's other episodes beside it, `CROWDS` times; alone where there is none."""
+def crowds_of(work: Work, views: Sequence[View]) -> list[list[Episode]]:
+    """For each view `CROWDS` of the run's other episodes, to be put beside it one at a time."""
     if not views:
         return []
     selected = [one.episode_pk for one in work.selected()]
     drawn = random.Random(work.seed + views[0].pk).sample(selected, min(CHUNK, len(selected)))
     with work.database.read() as connection:
         others = load_episodes(connection, drawn)
-    return [_crowds(view, others, seed=work.seed) for view in views]
+    return [_crowd(view, others, seed=work.seed) for view in views]
 
 
-def _crowds(view: View, others: Mapping[int, Episode], *, seed: int) -> list[list[Episode]]:
+def _crowd(view: View, others: Mapping[int, Episode], *, seed: int) -> list[Episode]:
     own = {view.pk, *(pk for pk, _ in view.beside)}
     free = [episode for pk, episode in others.items() if pk not in own]
-    drawn = random.Random(f"{seed}:{view.pk}").sample(free, min(CROWDS, len(free)))
-    return [[*view.all, other] for other in drawn] or [view.all]
+    return random.Random(f"{seed}:{view.pk}").sample(free, min(CROWDS, len(free)))
 
 
 def consistent(
     work: Work,
     views: Sequence[View],
     questions: Sequence[Sequence[str]],
-    crowds: Sequence[Sequence[Sequence[Episode]]],
+    crowds: Sequence[Sequence[Episode]],
 ) -> list[list[Answered]]:
-    """Per view the questions that the teacher answers, and answers the same in most of the crowds."""
+    """Per view the questions that the teacher answers, and answers the same beside most of the crowd."""
     every = [(n, question) for n, asked in enumerate(questions) for question in asked]
-    whole = [work.asker.prompt(question, views[n].all) for n, question in every]
+    whole = [work.asker.prompt(question, views[n].seen(question)) for n, question in every]
     flat = [one for one, ids in zip(every, whole, strict=True) if work.asker.fits(ids)]
     prompts = [ids for ids in whole if work.asker.fits(ids)]
     said = work.asker.answers(prompts)
     answered = [
         (n, Answered(question, one, ids))
         for (n, question), ids, one in zip(flat, prompts, said, strict=True)
-        if one.complete and not one.declines
+        if one.complete and not one.declines and _is_read(views[n], one.text)
     ]
-    asked = [(at, ids) for at, (n, one) in enumerate(answered) for ids in _crowded(work, one, crowds[n])]
+    asked = [
+        (at, ids)
+        for at, (n, one) in enumerate(answered)
+        for ids in _crowded(work, one, views[n].seen(one.question), crowds[n])
+    ]
     agreed = work.asker.says([ids for _, ids in asked], [answered[at][1].said.ids for at, _ in asked])
     votes = Counter(at for (at, _), same_again in zip(asked, agreed, strict=True) if same_again)
     tried = Counter(at for at, _ in asked)
@@ -250,9 +268,16 @@ def consistent(
     return kept
 
 
-def _crowded(work: Work, one: Answered, crowds: Sequence[Sequence[Episode]]) -> list[tuple[int, ...]]:
-    """The question among each crowd that fits the window; alone where none does."""
-    prompts = [work.asker.prompt(one.question, crowd) for crowd in crowds]
+def _is_read(view: View, answer: str) -> bool:
+    """Whether a small reader's answer holds no word but those of its view; a slip in a word is no answer."""
+    return not view.in_parts or content(answer) <= content(view.text) | _VERDICTS
+
+
+def _crowded(
+    work: Work, one: Answered, seen: Sequence[Episode], crowd: Sequence[Episode]
+) -> list[tuple[int, ...]]:
+    """The question beside each of the crowd that fits the window; alone where none does."""
+    prompts = [work.asker.prompt(one.question, [*seen, other]) for other in crowd]
     return [ids for ids in prompts if work.asker.fits(ids)] or [one.prompt]
 
 

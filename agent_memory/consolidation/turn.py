@@ -36,7 +36,7 @@ from agent_memory.durable import write_file
 #: The artefact of the stage, in the run's folder: what each episode is asked, and what it must answer.
 TURNED = "turned.json"
 #: Phrasings in which a fact is asked back; where the teacher answers one, the rest is lent (chosen).
-MOST = 4
+MOST = 8
 
 _MINE = re.compile(r"\b(?:my|our|your)\b")
 

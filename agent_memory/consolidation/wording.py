@@ -30,8 +30,9 @@ _AFTER_A_VERB = re.compile(
 #: What a small writer stumbles into: two articles, a word in lower case twice, an answer within the question.
 _STUMBLE = re.compile(r"\b(?i:a|an|the) (?i:a|an|the)\b|\b([a-z]+|I) \1\b|\b(?i:I do not know)\b")
 #: Somebody whom only the episode can tell, where the question names nobody.
-_SOMEBODY = re.compile(r"\b(?:he|she|him)\b|\bher\W*$", re.IGNORECASE)
-_FIRST = re.compile(r"\b(?:I|me|[Mm]y|[Mm]ine|myself)\b")
+_SOMEBODY = re.compile(r"\b(?:he|she|him)\b|\bher(?:['’]s\b|\W*$)", re.IGNORECASE)
+#: Words of the one who speaks.
+FIRST = re.compile(r"\b(?:I|me|[Mm]y|[Mm]ine|myself)\b")
 #: Requests to the one who answers, which stay in the first person: "Tell me", "I would like to know".
 _REQUEST = re.compile(
     r"\b(?:tell|remind|give|help|show|let) me\b"
@@ -45,6 +46,7 @@ _SPEAKER = re.compile(
     rf"|\b(?:[Tt]his is|[Ii]t is|[Ii]t['’]s) {_N}(?= (?:here|speaking)\b)"
     rf"|(?:^|(?<=[.!?] )){_N}(?: here| wrote| said| says| speaking)?:"
     rf"|(?:^|(?<=[.!?] )){_N} (?:here|speaking)\b"
+    rf"|(?:^|(?<=[.!?] ))(?:This is|It is|It['’]s) {_N}(?=[.!] )"
 )
 #: Auxiliaries beside "I", on either side of it, and what they are beside a name.
 _VERBS = {"am": "is", "was": "was", "have": "has", "do": "does", "did": "did", "'m": " is", "'ve": " has"}
@@ -104,7 +106,7 @@ def about_the_speaker(question: str, text: str) -> list[str]:
         return f"\0{len(kept) - 1}\0"
 
     masked = _REQUEST.sub(keep, question)
-    if not _FIRST.search(masked):
+    if not FIRST.search(masked):
         return []
     return [_restored(_renamed(masked, name), kept) for name in speakers]
 
@@ -153,14 +155,18 @@ _THIRD = {"have": "has", "do": "does", "go": "goes", "be": "is"}
 
 
 def retold(question: str, about: Sequence[str], rng: random.Random, *, count: int) -> list[str]:
-    """The question in `count` other wordings: after an opening, or as a dependent clause."""
+    """The question in `count` other wordings: after an opening, or as a dependent clause.
+
+    The first of them are the same for any larger `count`; there are no more than `OPENINGS`.
+    """
     clause = as_clause(question, about)
-    told = [head.format(_lowered(question, about)) for head in rng.sample(OPENINGS, count)]
+    openings, clause_openings = (rng.sample(some, len(some)) for some in (OPENINGS, CLAUSE_OPENINGS))
+    told = [head.format(_lowered(question, about)) for head in openings[:count]]
     if clause is None:
         return told
     return [
         head.format(clause) if n % 3 else plain
-        for n, (head, plain) in enumerate(zip(rng.sample(CLAUSE_OPENINGS, count), told, strict=True), start=1)
+        for n, (head, plain) in enumerate(zip(clause_openings, told, strict=False), start=1)
     ]
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent_memory import prompt
 from agent_memory.config import StudyConfig
+from agent_memory.consolidation.parts import parts
 from agent_memory.consolidation.questions import names, unique, words
 from agent_memory.errors import RunFailed
 from agent_memory.types import Episode
@@ -35,13 +36,6 @@ LONG_REQUEST_AGAIN = (
     "Write ten more, one per line, in other words, about what was not asked yet. Do not repeat yourself."
 )
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b[A-Z][a-z]\.)(?<!\b[A-Z][a-z]{2}\.)\s+")
-#: A sentence that opens with a word for something before; "It is true that ..." opens with no such word.
-_POINTS_BACK = re.compile(
-    r"(?!it (?:is|was|turns|seems|appears)\b[^.]{0,16}\bthat\b)"
-    r"(?:he|she|it|they|his|her|hers|its|their|this|that|these|those|there)\b",
-    re.IGNORECASE,
-)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):]|Q\d*[.:])\s*")
 
 
@@ -176,20 +170,6 @@ class TemplateWriter:
                 gap = sentence.replace(name, "___", 1)
                 asked += [f'What belongs in the gap: "{gap}"', f'Complete the sentence: "{gap}"']
         return asked
-
-
-def parts(text: str) -> list[str]:
-    """The text cut between sentences, where the next one does not begin with a word that points back.
-
-    An abbreviation ("Dr. Vale") keeps two sentences together, which costs nothing.
-    """
-    found: list[str] = []
-    for sentence in _SENTENCE_END.split(text.strip()):
-        if found and _POINTS_BACK.match(sentence):
-            found[-1] += f" {sentence}"
-        else:
-            found.append(sentence)
-    return found
 
 
 def parse(text: str) -> list[str]:
