@@ -18,7 +18,6 @@ from agent_memory import answer
 from agent_memory.config import GateConfig
 from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
-from agent_memory.consolidation.change import Again, _has_many, _verdict, is_converse, is_news, speaks_of
 from agent_memory.consolidation.complete import Group, odd_one_out
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
@@ -179,69 +178,6 @@ def test_what_is_the_speakers_is_turned_in_the_speakers_words() -> None:
         "group": 1, "questions": ["What does my aunt own?"], "answer": "your red bag"
     }  # fmt: skip
     assert turned_groups([back], text, BROUGHT)[0]["questions"] == ["Who owns our red bag?"]
-
-
-def speaks(text: str, asked: list[str], old: str, *, english: bool = True) -> bool:
-    return speaks_of(text, asked, old, english=english)
-
-
-def test_a_text_speaks_of_questions_by_the_names_in_most_of_them() -> None:
-    assert speaks("Ada Holm moved.", ["Where does Ada Holm live?", "Who lives there?"], TEXT)
-    assert not speaks("Ada Brandt moved.", ["Where does Ada Holm live?"], TEXT)
-    assert not speaks("Ada moved.", ["Where does Ada live?", "Ada of Lisbon?", "Who's in Lisbon?"], TEXT)
-
-
-def test_a_text_speaks_of_questions_without_names_by_the_words_that_they_have_in_common() -> None:
-    old = "The spare key is kept in the drawer."
-    asked = ["Where is the spare key kept?", "What is the spare key's place?"]
-    assert speaks("I moved my spare key to the safe.", asked, old)
-    assert not speaks("I moved my front door key to the safe.", asked, old)
-    assert speaks("The spare key was kept in the car.", asked[:1], old)
-    assert speaks("Anything at all.", ["What now?"], old)
-
-
-def test_what_other_bases_ask_without_names_may_be_about_anything() -> None:
-    old = "La maleta roja está en el coche."
-    assert speaks("Vendí el coche.", ["¿dónde está la maleta roja?"], old, english=False)
-
-
-def test_the_converse_of_a_group_asks_from_its_answer_and_is_answered_with_its_name() -> None:
-    home = group(0, "Lisbon.", "Where does Ada live?", "Ada's home?").items
-    assert is_converse(group(1, "Ada", "Who lives in Lisbon?").items, home)
-    assert not is_converse(group(1, "Bo", "Who lives in Lisbon?").items, home)
-    assert not is_converse(group(1, "Ada", "Who lives in Porto?").items, home)
-    assert not is_converse(group(1, "?", "Who lives in Lisbon?").items, home)
-
-
-def again(answer: str, said: str) -> Again:
-    item = StudyItem(1, 1, 1, "study", 0, "Where does Ada live?", answer, False, False, None, None, None)
-    return Again(item, (1,), Said((1,), said, complete=True))
-
-
-def test_most_of_a_group_must_agree_on_another_answer_for_a_change() -> None:
-    moved = [again("Lisbon", "Porto"), again("Lisbon", "Porto."), again("Lisbon", "Lisbon")]
-    assert [one.said.text for one in _verdict(moved)] == ["Porto"] * 3
-    assert _verdict(moved[1:]) == []
-    assert _verdict([again("Lisbon", "Lisbon")] * 3) == []
-
-
-def test_only_what_the_new_episode_says_and_the_old_one_did_not_is_news() -> None:
-    old, new = "Ada lives in Lisbon. Bo lives in Porto.", "Ada moved to Rome."
-    assert is_news("Rome", new, old)
-    assert not is_news("Porto", new, old)
-    assert not is_news("Paris", new, old)
-    assert is_news("your aunt", "It is with my aunt.", old)
-
-
-def test_a_question_for_one_of_several_has_no_news() -> None:
-    brought = Phrasings([Relation(("Where does {0} live?",), ("Who lives in {0}?",))])
-    assert _has_many(brought, ["Who lives in Porto?"])
-    assert not _has_many(brought, ["Where does Ada live?"])
-    assert not _has_many(brought, ["Who is in Porto?"])
-
-
-def test_that_an_answer_is_no_longer_found_is_no_change() -> None:
-    assert _verdict([again("Lisbon", "I do not know.")] * 3) == []
 
 
 @given(st.lists(st.text("ab", min_size=1), min_size=1, max_size=4), st.integers())

@@ -122,7 +122,7 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
         for group in again.values()
         if (verdict := _verdict(group))
         and not _has_many(brought, [one.item.question for one in group])
-        and (not english or is_news(verdict[0].said.text, new.text, old.text))
+        and (not english or _is_news(work, verdict, new, old))
     ]
     decided = {verdict[0].item.answer_group for verdict in verdicts}
     left = [group for number, group in groups.items() if number not in decided]
@@ -171,9 +171,18 @@ def _has_many(brought: Phrasings, questions: Sequence[str]) -> bool:
     return placed is not None and placed.asks_back
 
 
-def is_news(answer: str, text: str, episode_text: str) -> bool:
-    """Whether an answer stands in a text and not in an earlier one, where it may only have been misread."""
-    return content(answer) <= content(text) and not content(answer) <= content(episode_text)
+def _is_news(work: Work, verdict: Sequence[Again], new: Episode, old: Episode) -> bool:
+    """Whether the answer comes from the new episode; one that the old one holds may only be misread there.
+
+    Then the teacher must give it with nothing but the new one in view, too, to most of the questions.
+    """
+    answer = verdict[0].said.text
+    if not content(answer) <= content(new.text):
+        return False
+    if not content(answer) <= content(old.text):
+        return True
+    said = work.asker.answers([work.asker.prompt(one.item.question, [new]) for one in verdict])
+    return 2 * sum(same(one.text, answer) for one in said) > len(said)
 
 
 def _verdict(group: Sequence[Again]) -> list[Again]:
