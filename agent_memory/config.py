@@ -91,8 +91,8 @@ class DistillConfig(Section):
     """An item is learnt where each answer token has at least this share of the teacher's probability."""
     sentences: int = Field(default=12, ge=0)
     """In how many sentences a fact is trained: the questions of a group, and as many further wordings of them
-    around the same words as are missing (three of each at most; where there are enough, half as many as there
-    are questions). 0: the questions alone. English, so for the bundled reader alone."""
+    around the same words as are missing: three of each at most, and at least half as many as there are
+    questions. 0: the questions alone. English, so for the bundled reader alone."""
     checkpoint_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints: what a kill costs."""
     unknown_items: int = Field(default=2000, ge=0)

@@ -25,7 +25,7 @@ from typing import Any
 from agent_memory import answer, prompt
 from agent_memory.consolidation import taught, versions
 from agent_memory.consolidation.asking import Asker, abstains, declines, same
-from agent_memory.consolidation.lessons import MOST, in_wordings
+from agent_memory.consolidation.lessons import MOST_WORDINGS, in_wordings
 from agent_memory.manager import MemoryManager
 from agent_memory.types import Namespace
 from benchmarks import facts
@@ -128,7 +128,7 @@ def texts_of(memory: MemoryManager, count: int) -> list[list[str]]:
     by_episode: dict[int, list[str]] = {}
     for row in rows:
         asked = row["question"]
-        told = in_wordings(asked, row["text"], count=MOST, seed=row["seed"] or 0) if asked else []
+        told = in_wordings(asked, row["text"], count=MOST_WORDINGS, seed=row["seed"] or 0) if asked else []
         by_episode.setdefault(row["pk"], []).extend(told)
     return list(by_episode.values())[:count]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_memory.consolidation.asking import Said
-from agent_memory.consolidation.change import Again, _has_many, _is_news, _verdict, is_converse, speaks_of
+from agent_memory.consolidation.change import Again, _is_news, _verdict, asks_back, is_converse, speaks_of
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.work import Work
@@ -96,11 +96,12 @@ def test_what_the_old_episode_holds_is_news_only_where_the_new_one_alone_says_it
     assert _is_news(work, verdict, replace(later, text=new), earlier) == is_news
 
 
-def test_a_question_for_one_of_several_has_no_news() -> None:
+def test_a_question_for_one_of_several_is_told_by_its_phrasing() -> None:
     brought = Phrasings([Relation(("Where does {0} live?",), ("Who lives in {0}?",))])
-    assert _has_many(brought, ["Who lives in Porto?"])
-    assert not _has_many(brought, ["Where does Ada live?"])
-    assert not _has_many(brought, ["Who is in Porto?"])
+    assert asks_back(brought, ["Who lives in Porto?"], "Bo lives in Porto.")
+    assert not asks_back(brought, ["Who lives in Porto?"], "Bo lives in Rome.")
+    assert not asks_back(brought, ["Where does Ada live?"], "Ada lives in Porto.")
+    assert not asks_back(brought, ["Who is in Porto?"], "Bo lives in Porto.")
 
 
 def test_that_an_answer_is_no_longer_found_is_no_change() -> None:

@@ -158,7 +158,7 @@ def test_what_is_asked_from_both_sides_or_before_or_in_no_known_frame_is_not_tur
 def test_a_name_within_other_words_is_the_speakers_only_where_it_is_a_word() -> None:
     text = "The neighbour of my aunt lives in Lisbon, an hour from Amy Holm."
     back = group(0, "the neighbour of your aunt", "Who lives in Lisbon?")
-    assert turned_groups([back], text, BROUGHT)[0]["questions"][1] == "The neighbour of my aunt's home?"
+    assert turned_groups([back], text, BROUGHT)[0]["questions"][1] == "the neighbour of my aunt's home?"
     forward = group(0, "Lisbon", "Amy Holm's home?")
     assert turned_groups([forward], text, BROUGHT)[0]["answer"] == "amy holm"
 

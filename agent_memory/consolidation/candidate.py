@@ -8,7 +8,7 @@ already.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, and_, select
@@ -16,8 +16,8 @@ from sqlalchemy import Connection, and_, select
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.items import StudyItem, study_keys
-from agent_memory.consolidation.lessons import lessons, shared_out
+from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.lessons import lessons
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.durable import sync_folder
@@ -25,7 +25,13 @@ from agent_memory.store import tables
 
 
 def candidate(
-    work: Work, run: Run, studied: Sequence[StudyItem], trained_on: Anchors, config: ConsolidationConfig
+    work: Work,
+    run: Run,
+    studied: Sequence[StudyItem],
+    trained_on: Anchors,
+    config: ConsolidationConfig,
+    *,
+    wordings: Mapping[int, int],
 ) -> tuple[Path, int]:
     """The candidate's folder, trained, moved to its place and registered; and the tokens that it took.
 
@@ -37,7 +43,7 @@ def candidate(
     tokens = 0
     if not work.is_done("distill"):
         if not place.exists():
-            made, tokens = _train(work, run, studied, trained_on, config)
+            made, tokens = _train(work, run, studied, trained_on, config, wordings=wordings)
             _move(made, place)
         with work.transaction(done="distill") as connection:
             _register(connection, work, run)
@@ -45,15 +51,18 @@ def candidate(
 
 
 def _train(
-    work: Work, run: Run, studied: Sequence[StudyItem], trained_on: Anchors, config: ConsolidationConfig
+    work: Work,
+    run: Run,
+    studied: Sequence[StudyItem],
+    trained_on: Anchors,
+    config: ConsolidationConfig,
+    *,
+    wordings: Mapping[int, int],
 ) -> tuple[Path, int]:
     from agent_memory.consolidation import distill
 
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-        items = study_keys(connection, episodes, base=work.base)
-    sentences = config.distill.sentences if work.model.made_here else 0  # they are English
-    wordings = shared_out(items, sentences=sentences)
     made = lessons(work, studied, episodes, trained_on, wordings=wordings, top_k=config.study.top_k)
     trained = distill.train(
         work.model,

@@ -5,9 +5,9 @@ teacher's view, in time order. Where a group's answer changes, its items are ret
 the same questions with the new answer become items of the new episode. A group is decided as a whole, by
 most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
 new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
-episodes is no change, nor is (in English) an answer that the new episode does not hold, or the old one held
-as well. With a group goes its converse, which the new episode need not name: who moved from
-Lisbon to Porto is no answer to who lives in Lisbon.
+episodes is no change, nor is (in English) an answer that the new episode alone does not give; and a question
+that asks back is left alone, for several may live in Lisbon. With a group goes its converse, which the new
+episode need not name: who moved from Lisbon to Porto is no answer to who lives in Lisbon.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
-from agent_memory.consolidation.questions import asked_about, common_subject, content, normalise
+from agent_memory.consolidation.questions import as_written, asked_about, common_subject, content, normalise
 from agent_memory.consolidation.study import Answered, View, row, with_targets
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
 from agent_memory.store import tables
@@ -50,13 +50,14 @@ class Changed:
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
     """Retires what new episodes have changed, and leaves the new answers as items."""
     new = {one.episode_pk for one in work.selected("new")}
+    brought = Phrasings.of(work.model.folder)
     for mark, pks in work.chunks("change"):
         fresh = [pk for pk in pks if pk in new]
         with work.database.read() as connection:
             episodes = load_episodes(connection, fresh)
         found = {pk: _earlier(work, episodes[pk], nearest(episodes[pk], config.nearest)) for pk in fresh}
         made = [
-            (View(pk, episodes[pk], ((old_pk, old),)), _changed(work, episodes[pk], old_pk, old))
+            (View(pk, episodes[pk], ((old_pk, old),)), _changed(work, episodes[pk], old_pk, old, brought))
             for pk in fresh
             for old_pk, old in found[pk].items()
         ]
@@ -85,7 +86,7 @@ def _earlier(work: Work, new: Episode, pks: Sequence[int]) -> dict[int, Episode]
     }
 
 
-def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
+def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phrasings) -> Changed:
     """The items of the earlier episode whose group is answered otherwise with both in view."""
     i = tables.study_items.c
     with work.database.read() as connection:
@@ -106,7 +107,8 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
     asked = [
         item
         for group in groups.values()
-        if speaks_of(new.text, [one.question for one in group], old.text, english=english)
+        if not asks_back(brought, [one.question for one in group], old.text)
+        and speaks_of(new.text, [one.question for one in group], old.text, english=english)
         for item in group
     ]
     prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
@@ -116,13 +118,10 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode) -> Changed:
     for (item, ids), one in zip(fitting, said, strict=True):
         if one.complete and one.text:
             again[item.answer_group].append(Again(item, ids, one))
-    brought = Phrasings.of(work.model.folder)
     verdicts = [
         verdict
         for group in again.values()
-        if (verdict := _verdict(group))
-        and not _has_many(brought, [one.item.question for one in group])
-        and (not english or _is_news(work, verdict, new, old))
+        if (verdict := _verdict(group)) and (not english or _is_news(work, verdict, new, old))
     ]
     decided = {verdict[0].item.answer_group for verdict in verdicts}
     left = [group for number, group in groups.items() if number not in decided]
@@ -165,10 +164,10 @@ def speaks_of(text: str, questions: Sequence[str], episode_text: str, *, english
     return not shared or shared <= content(text)
 
 
-def _has_many(brought: Phrasings, questions: Sequence[str]) -> bool:
+def asks_back(brought: Phrasings, questions: Sequence[str], episode_text: str) -> bool:
     """Whether questions ask back, for what may be several: Bo's move to Porto says nothing of Ada there."""
     placed = brought.placed(questions)
-    return placed is not None and placed.asks_back
+    return placed is not None and placed.asks_back and as_written(placed.name, episode_text) is not None
 
 
 def _is_news(work: Work, verdict: Sequence[Again], new: Episode, old: Episode) -> bool:

@@ -24,10 +24,10 @@ from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
     EXAM_TEMPLATES,
+    as_written,
     asked_about,
     borrowed,
     common_subject,
-    in_a_sentence,
     is_wrapped,
     normalise,
 )
@@ -113,9 +113,8 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
 def _about(questions: Sequence[str], text: str, brought: Phrasings) -> tuple[str, ...]:
     """What synonymous questions ask from: what the base's phrasings tell, or the names in most of them."""
     placed = brought.placed(questions)
-    at = -1 if placed is None else text.lower().find(placed.name.lower())
-    if placed is not None and at >= 0:
-        return (in_a_sentence(text[at : at + len(placed.name)]),)
+    if placed is not None and (name := as_written(placed.name, text)) is not None:
+        return (name,)
     about = Counter(asked_about(question, text) for question in questions).most_common(1)[0][0]
     return about or common_subject(questions, text)
 
@@ -152,7 +151,7 @@ def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig
     made = [
         targets.Item(
             str(n),
-            teacher=work.asker.prompt(question, view.seen(question)),
+            teacher=work.asker.prompt(question, view.seen(question, group.items[0].answer)),
             student=work.asker.prompt(question),
             answer=group.answer,
         )
@@ -176,7 +175,9 @@ def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[dict[str, A
     """Rows of the exam items of groups that can spare none, wrapped so that the answer stays."""
     poor = [group for group in found if len(group.items) < SPARES_ONE]
     asked = [(g, t.format(question=g.items[0].question)) for g in poor for t in EXAM_TEMPLATES]
-    said = work.asker.answers([work.asker.prompt(question, view.seen(question)) for _, question in asked])
+    said = work.asker.answers([
+        work.asker.prompt(question, view.seen(question, group.items[0].answer)) for group, question in asked
+    ])  # fmt: skip
     kept: list[dict[str, Any]] = []
     for place, group in enumerate(poor):
         mine = range(place * len(EXAM_TEMPLATES), (place + 1) * len(EXAM_TEMPLATES))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, RowMapping, insert, select
 
 from agent_memory.store import tables
-from agent_memory.store.keys import chunks
 
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Targets
@@ -50,23 +49,6 @@ def load(connection: Connection, where: Any) -> list[StudyItem]:
         select(*columns).where(where).order_by(tables.study_items.c.pk)
     ).mappings()
     return [StudyItem(**row) for row in rows]
-
-
-def study_keys(
-    connection: Connection, episode_pks: Iterable[int], *, base: str
-) -> list[tuple[int, int, int]]:
-    """Key, episode and number of the group of each study item of these episodes that can be trained."""
-    i = tables.study_items.c
-    found: list[tuple[int, int, int]] = []
-    for pks in chunks(sorted(episode_pks)):
-        rows = connection.execute(
-            select(i.pk, i.episode_pk, i.answer_group).where(
-                i.episode_pk.in_(pks), i.base == base, i.kind == "study",
-                i.targets.is_not(None), i.superseded_by.is_(None), i.known.is_not(True),
-            )
-        )  # fmt: skip
-        found += [(row.pk, row.episode_pk, row.answer_group) for row in rows]
-    return found
 
 
 def save(

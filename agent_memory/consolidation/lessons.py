@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Item, Targets
 
 #: Most further wordings of an item (chosen).
-MOST = 3
+MOST_WORDINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def shared_out(items: Iterable[tuple[int, int, int]], *, sentences: int) -> dict
     """How many further wordings each item gets, by its key.
 
     Args:
-        items: key, episode and number of the group of each study item, those that are not trained among them.
+        items: key, episode and number of the group of each study item, those not trained now among them.
         sentences: see `DistillConfig.sentences`.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -87,7 +87,7 @@ def shared_out(items: Iterable[tuple[int, int, int]], *, sentences: int) -> dict
         groups[group[0], group[1]].append(pk)
     found: dict[int, int] = {}
     for own in groups.values():
-        missing = min(MOST * len(own), sentences - len(own))
+        missing = min(MOST_WORDINGS * len(own), sentences - len(own))
         each, more = divmod(max(missing, len(own) // 2) if sentences else 0, len(own))
         found |= {pk: each + (place < more) for place, pk in enumerate(sorted(own))}
     return found

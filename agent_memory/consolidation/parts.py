@@ -9,29 +9,36 @@ bundled reader alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from agent_memory.consolidation.questions import asked_about, content
 from agent_memory.consolidation.wording import FIRST, spoken_by
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b[A-Z][a-z]\.)(?<!\b[A-Z][a-z]{2}\.)\s+")
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b[A-Z][a-z]\.)(?<!\b[A-Z][a-z]{2}\.)"
+    r"(?<!\bProf\.)(?<!\bvs\.)(?<!\b[ap]\.m\.)(?<!\be\.g\.)(?<!\bi\.e\.)\s+"
+)
+_NUMBER = re.compile(r"\W*\d+\.")
 #: A sentence that opens with a word for something before; "It is true that ..." opens with no such word.
 _POINTS_BACK = re.compile(
     r"(?!it (?:is|was|turns|seems|appears)\b[^.]{0,16}\bthat\b)"
     r"(?:he|she|it|they|his|her|hers|its|their|this|that|these|those|there)\b",
     re.IGNORECASE,
 )
-_SOMEBODY = re.compile(r"\b(?:he|she|him|his|hers?)\b", re.IGNORECASE)
+_THIRD_PERSON = re.compile(r"\b(?:he|she|him|his|hers?)\b", re.IGNORECASE)
 
 
 def parts(text: str) -> list[str]:
     """The text cut between sentences, where the next one does not lean on those before.
 
-    An abbreviation ("Dr. Vale") keeps two sentences together, which costs nothing.
+    Where a speaker is named, all that is said in the first person is one part. An abbreviation ("Dr. Vale")
+    keeps two sentences together, which costs nothing.
     """
-    speakers = spoken_by(text)
+    sentences = _SENTENCE_END.split(text.strip())
+    spoken = _spoken(sentences, spoken_by(text))
     found: list[str] = []
-    for sentence in _SENTENCE_END.split(text.strip()):
-        if found and (_leans(sentence) or _is_spoken_elsewhere(sentence, speakers)):
+    for place, sentence in enumerate(sentences):
+        if found and (place in spoken or _leans(sentence) or _NUMBER.fullmatch(found[-1])):
             found[-1] += f" {sentence}"
         else:
             found.append(sentence)
@@ -40,12 +47,13 @@ def parts(text: str) -> list[str]:
 
 def _leans(sentence: str) -> bool:
     """Whether a sentence points back, or speaks of somebody whom another one may have named."""
-    return bool(_POINTS_BACK.match(sentence) or _SOMEBODY.search(sentence))
+    return bool(_POINTS_BACK.match(sentence) or _THIRD_PERSON.search(sentence))
 
 
-def _is_spoken_elsewhere(sentence: str, speakers: list[str]) -> bool:
-    """Whether a sentence says "I" of somebody whom another one names."""
-    return bool(speakers and FIRST.search(sentence)) and not spoken_by(sentence)
+def _spoken(sentences: Sequence[str], speakers: Sequence[str]) -> range:
+    """The sentences that go on with what a named speaker says: to the last one in the first person."""
+    own = [n for n, one in enumerate(sentences) if FIRST.search(one) or spoken_by(f"{one} ")]
+    return range(own[0] + 1, own[-1] + 1) if speakers and own else range(0)
 
 
 def part_about(question: str, text: str) -> str | None:

@@ -32,11 +32,13 @@ from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.candidate import candidate
 from agent_memory.consolidation.change import change
 from agent_memory.consolidation.complete import complete
+from agent_memory.consolidation.lessons import shared_out
 from agent_memory.consolidation.plan import passes
+from agent_memory.consolidation.questions import normalise
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.select import rehearsed_items, selection
 from agent_memory.consolidation.study import answer, write
-from agent_memory.consolidation.turn import turn
+from agent_memory.consolidation.turn import ambiguous, turn
 from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
 from agent_memory.consolidation.writers import QuestionWriter
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
@@ -201,20 +203,21 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     """All stages after the selection, without those that are behind already."""
     figures = Figures()
     study(work, setting, figures)
-    studied, exams = items_of(work, rehearsal_items=setting.config.select.rehearsal_items)
-    figures.items = len(studied)
-    if not studied:
+    chosen = items_of(work, setting.config)
+    figures.items = len(chosen.studied)
+    if not chosen.studied:
         runs.end(
             work.database, run.id, state="done", outcome="nothing", reasons=["no question was left to learn"]
         )
         return _report(work, run, "nothing", figures, reasons=["no question was left to learn"])
-    everything = [*studied, *exams]
     with figures.timed("anchors"):
-        trained_on, examined_on = _anchors(work, everything, setting.config)
+        trained_on, examined_on = _anchors(work, chosen, setting.config)
     with figures.timed("distill"):
-        adapter, figures.tokens = candidate(work, run, studied, trained_on, setting.config)
+        adapter, figures.tokens = candidate(
+            work, run, chosen.studied, trained_on, setting.config, wordings=chosen.wordings
+        )
     with figures.timed("examine"):
-        scores = _examine(work, run, adapter, exams, examined_on, setting.config)
+        scores = _examine(work, run, adapter, chosen.exams, examined_on, setting.config)
     return _decide(work, run, scores, setting, figures)
 
 
@@ -236,8 +239,20 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
                     pass
 
 
-def items_of(work: Work, *, rehearsal_items: int) -> tuple[list[rows.StudyItem], list[rows.StudyItem]]:
-    """What is trained: all items of new episodes and the rehearsed ones; and every exam item of both."""
+@dataclass(frozen=True)
+class Chosen:
+    """What is trained and examined, and in how many further wordings each item is trained, by its key."""
+
+    studied: list[rows.StudyItem]
+    exams: list[rows.StudyItem]
+    wordings: Mapping[int, int]
+
+
+def items_of(work: Work, config: ConsolidationConfig) -> Chosen:
+    """All study items of new episodes and the rehearsed ones; and every exam item of both.
+
+    What has two answers ("Who is a nurse?") is neither trained nor examined.
+    """
     i, s = tables.study_items.c, tables.run_episodes.c
     current = and_(
         i.episode_pk == s.episode_pk,
@@ -259,30 +274,36 @@ def items_of(work: Work, *, rehearsal_items: int) -> tuple[list[rows.StudyItem],
         )
         r = tables.runs.c
         parent = connection.execute(select(r.parent_version_id).where(r.id == work.run_id)).scalar_one()
-        most = rehearsal_items if parent else None
+        most = config.select.rehearsal_items if parent else None
         rehearsed = set(rehearsed_items(connection, work.run_id, parent=parent, most=most, seed=work.seed))
-    mine = [item for item in found if item.pk in parts]
-    studied = [
-        item for item in mine
-        if item.kind == "study" and not item.known and (parts[item.pk] == "new" or item.pk in rehearsed)
-    ]  # fmt: skip
-    return studied, [item for item in mine if item.kind == "exam"]
+    present = [item for item in found if item.pk in parts]
+    two = ambiguous((item.question, item.answer) for item in present)
+    mine = [item for item in present if normalise(item.question) not in two]
+    study = [item for item in mine if item.kind == "study" and not item.known]
+    return Chosen(
+        studied=[item for item in study if parts[item.pk] == "new" or item.pk in rehearsed],
+        exams=[item for item in mine if item.kind == "exam"],
+        wordings=shared_out(
+            [(item.pk, item.episode_pk, item.answer_group) for item in study],
+            sentences=config.distill.sentences if work.model.made_here else 0,  # they are English
+        ),
+    )
 
 
 def _anchors(
-    work: Work, everything: Sequence[rows.StudyItem], config: ConsolidationConfig
+    work: Work, chosen: Chosen, config: ConsolidationConfig
 ) -> tuple[Anchors, Anchors]:
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train, exam = config.distill, config.exam
-    items = 2 * len(everything)  # with further wordings, about
+    items = sum(1 + chosen.wordings[item.pk] for item in chosen.studied)
     steps = passes(items, train) * math.ceil(items / train.batch_items)
     amounts = Amounts(  # a short run sees no more
         texts=(min(train.text_items, steps * train.batch_texts), exam.anchor_items),
         unknown=(min(train.unknown_items, steps * train.batch_anchors), exam.unknown_items),
         scenes=(min(train.scenes, steps * train.batch_scenes), exam.scenes),
     )
-    return anchors(work, everything, episodes, amounts=amounts)
+    return anchors(work, [*chosen.studied, *chosen.exams], episodes, amounts=amounts)
 
 
 def _examine(

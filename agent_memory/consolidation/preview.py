@@ -32,8 +32,6 @@ PREVIEW = {"preview": True}
 BACKWARD = 3.0
 #: Share of the item passes that a run saves because learnt items rest (measured on the bundled reader).
 RESTING = 0.5
-#: Sentences in which an item is trained, about (see `DistillConfig.sentences`).
-SENTENCES = 2
 
 
 def preview(
@@ -95,17 +93,15 @@ def _sample(whole: Selection, *, most: int, seed: int) -> Selection:
 def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationReport:
     figures = Figures()
     pipeline.study(work, setting, figures)
-    studied, exams = pipeline.items_of(work, rehearsal_items=0)
+    chosen = pipeline.items_of(work, setting.config)
     with work.database.read() as connection:
         served = versions.active(connection, work.namespace_id)
     adapter = versions.folder(work.database.path, served.id) if served and served.base == work.base else None
     start = time.monotonic()
-    marked = examine.mark(work, adapter, exams)
+    marked = examine.mark(work, adapter, chosen.exams)
     figures.seconds["examine"] = time.monotonic() - start
     factor = len(whole.new) / max(1, len(work.selected()))
-    tokens, seconds = _training(
-        work, [item.question for item in studied], setting.config.distill, factor=factor
-    )
+    tokens, seconds = _training(work, chosen, setting.config.distill, factor=factor)
     figures.seconds["distill"] = seconds
     scores = {
         "gap": 1 - sum(one.correct for one in marked) / max(1, len(marked)),
@@ -118,7 +114,7 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
         outcome="dry-run",
         version_id=None,
         episodes=len(whole.new),
-        items=round(factor * len(studied)),
+        items=round(factor * len(chosen.studied)),
         tokens=round(scores["tokens"]),
         seconds={stage: factor * spent for stage, spent in figures.seconds.items()},
         scores=scores,
@@ -128,19 +124,19 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
 
 
 def _training(
-    work: Work, questions: list[str], config: DistillConfig, *, factor: float
+    work: Work, chosen: pipeline.Chosen, config: DistillConfig, *, factor: float
 ) -> tuple[int, float]:
-    """Tokens and seconds for these questions' part of a training on `factor` times as many."""
-    if not questions:
+    """Tokens and seconds for these items' part of a training on `factor` times as many."""
+    if not chosen.studied:
         return 0, 0.0
-    prompts = [work.asker.prompt(question) for question in questions[:64]]
+    prompts = [work.asker.prompt(item.question) for item in chosen.studied[:64]]
     end = min(work.model.end_ids)
     start = time.monotonic()
     with work.model.wearing(None):
         work.model.log_probs(prompts, [[end]] * len(prompts))
     per_token = (time.monotonic() - start) / sum(map(len, prompts))
     length = sum(map(len, prompts)) / len(prompts)
-    lessons = SENTENCES * len(questions)
+    lessons = sum(1 + chosen.wordings[item.pk] for item in chosen.studied)
     beside = (config.batch_anchors + config.batch_texts) / config.batch_items
     read = passes(round(factor * lessons), config) * RESTING * (1 + beside)
     tokens = int(lessons * length * read)

@@ -85,9 +85,22 @@ def _ordinary(word: str) -> bool:
     return re.split("['’]", word)[0].lower() in _ORDINARY
 
 
-def in_a_sentence(name: str) -> str:
-    """A name as it stands within a sentence: "The red oven" is "the red oven", and "Ada" is Ada."""
-    return name[:1].lower() + name[1:] if _ordinary(name.split(" ")[0]) else name
+#: What makes a name the speaker's.
+MINE = re.compile(r"\b(?:my|our|your)\b")
+_OPENS_LOW = re.compile(r"(?:the|an?|my|our|your|his|her|its|their)\b", re.IGNORECASE)
+
+
+def as_written(name: str, text: str) -> str | None:
+    """A name as a text writes it within a sentence, None where it does not.
+
+    "The red drill" is "the red drill" there, and "your bag" may be "my bag".
+    """
+    for said in dict.fromkeys([name, *(MINE.sub(mine, name.lower(), 1) for mine in ("my", "our"))]):
+        match = re.search(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.IGNORECASE)
+        if said and match is not None:
+            found = match.group()
+            return found[0].lower() + found[1:] if _OPENS_LOW.match(found) else found
+    return None
 
 
 def _bare(word: str) -> str:

@@ -4,8 +4,8 @@ New are the trusted episodes that the version to start from does not hold in the
 first, within a budget and, for sources that are not trusted by default, a cap per source. A run starts from
 the active version, unless something says that it must not: another base, a forget since, a rejection for
 lost retention, or `rebuild_every`. Then it starts from zero, and everything that a version has held is
-rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged episodes
-first.
+rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged facts
+first, and most of them (`by_need`).
 
 Not known here: models and files. Everything is read from SQL in the caller's transaction.
 """
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from agent_memory.config import SelectConfig
 from agent_memory.store import tables
@@ -161,24 +161,10 @@ def _ever_held(connection: Connection, namespace_id: int, *, base: str) -> dict[
 def rehearsed_items(
     connection: Connection, run_id: str, *, parent: str | None, most: int | None, seed: int
 ) -> list[int]:
-    """The keys of the study items that a run rehearses, in order of need; `most` None takes all.
-
-    First the items of episodes that the parent failed in its exam, and of those the ones that an earlier
-    version had right (they were damaged); then the rest. Chance orders within each, so that every item
-    comes up in time.
-    """
+    """The keys of the study items that a run rehearses, in order of need; `most` None takes all."""
     i, r = tables.study_items.c, tables.run_episodes.c
-    now, before = tables.exam_results.alias("now"), tables.exam_results.alias("before")
-    wrong = exists().where(
-        now.c.version_id == parent, now.c.episode_pk == i.episode_pk, now.c.correct.is_(False)
-    )
-    damaged = wrong.where(
-        exists().where(
-            before.c.item_pk == now.c.item_pk, before.c.version_id != parent, before.c.correct.is_(True)
-        )
-    )
     rows = connection.execute(
-        select(i.pk, wrong.label("weak"), damaged.label("damaged"))
+        select(i.pk, i.episode_pk, i.answer_group)
         .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
         .where(
             r.run_id == run_id,
@@ -190,6 +176,55 @@ def rehearsed_items(
         )
         .order_by(i.pk)
     ).all()
+    failed, known = _exam_of(connection, run_id, parent=parent)
+    items = [(row.pk, (row.episode_pk, row.answer_group)) for row in rows]
+    return by_need(items, weak=failed, damaged=failed & known, seed=seed)[:most]
+
+
+def _exam_of(
+    connection: Connection, run_id: str, *, parent: str | None
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """The groups in rehearsal that the parent failed in its exam, and those that another version knew."""
+    i, r, x = tables.study_items.c, tables.run_episodes.c, tables.exam_results.c
+    rows = connection.execute(
+        select(i.episode_pk, i.answer_group, x.version_id, x.correct)
+        .join(tables.exam_results, x.item_pk == i.pk)
+        .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
+        .where(r.run_id == run_id, r.part == "rehearsal")
+    ).all()
+    failed = {(row[0], row[1]) for row in rows if row.version_id == parent and not row.correct}
+    return failed, {(row[0], row[1]) for row in rows if row.version_id != parent and row.correct}
+
+
+#: How many items of a damaged and of a weak group are rehearsed for one of another (chosen).
+DAMAGED, WEAK = 3, 2
+
+
+def by_need(
+    items: Iterable[tuple[int, tuple[int, int]]],
+    *,
+    weak: Set[tuple[int, int]],
+    damaged: Set[tuple[int, int]],
+    seed: int,
+) -> list[int]:
+    """The keys of items in the order in which they are rehearsed.
+
+    Every fact comes up before any does twice: one item of each group, those first that the parent failed in
+    its exam though an earlier version had them right (damaged), then others that it failed (weak), then the
+    rest; and so on with further items, of which damaged and weak groups get more. Chance orders within each.
+
+    Args:
+        items: key, and episode and number of the group.
+        weak: the groups that the parent failed, those that are damaged among them.
+        damaged: of these the ones that an earlier version had right.
+        seed: of chance.
+    """
     rng = random.Random(seed)
-    ordered = sorted(rows, key=lambda row: (not row.damaged, not row.weak, rng.random()))
-    return [row.pk for row in ordered[:most]]
+    drawn = sorted((rng.random(), pk, group) for pk, group in items)
+    taken: Counter[tuple[int, int]] = Counter()
+    needs: list[tuple[float, int, int, int]] = []
+    for place, (_, pk, group) in enumerate(drawn):
+        share = DAMAGED if group in damaged else WEAK if group in weak else 1
+        needs.append((taken[group] / share, -share, place, pk))
+        taken[group] += 1
+    return [pk for *_, pk in sorted(needs)]

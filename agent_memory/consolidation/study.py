@@ -51,8 +51,8 @@ from agent_memory.types import Episode
 CROWDS = 3
 
 
-#: Answers that need not stand in the text.
-_VERDICTS = {"yes", "no"}
+#: Answers that need not stand in the text, normalised.
+_PLAIN = {"yes", "no", "you", "yours", "yourself"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +62,23 @@ class View:
     pk: int
     episode: Episode
     beside: tuple[tuple[int, Episode], ...]
-    in_parts: bool = False
-    """Whether the teacher reads one part of the episode better than the whole."""
+    small_reader: bool = False
+    """Whether the teacher reads one part of the episode better than the whole, and may slip in a word."""
 
     @property
     def all(self) -> list[Episode]:
         """What stands in the teacher's block."""
         return [self.episode, *(episode for _, episode in self.beside)]
 
-    def seen(self, question: str) -> list[Episode]:
-        """What stands in the teacher's block for a question: all, or the part that the question is about."""
-        part = part_about(question, self.episode.text) if self.in_parts and not self.beside else None
-        return self.all if part is None else [replace(self.episode, text=part)]
+    def seen(self, question: str, answer: str = "") -> list[Episode]:
+        """What stands in the teacher's block for a question: the part that it is about, or all.
+
+        Where the answer is known, a part without its words will not do.
+        """
+        part = part_about(question, self.episode.text) if self.small_reader and not self.beside else None
+        if part is None or not content(answer) <= content(part):
+            return self.all
+        return [replace(self.episode, text=part)]
 
     @property
     def text(self) -> str:
@@ -83,11 +88,12 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A question with the teacher's answer to it."""
+    """A question with the teacher's answer to it, and the episodes that it had in view."""
 
     question: str
     said: Said
     prompt: tuple[int, ...]
+    seen: Sequence[Episode] = ()
 
 
 # ---------------------------------------------------------------------- write
@@ -244,20 +250,11 @@ def consistent(
 ) -> list[list[Answered]]:
     """Per view the questions that the teacher answers, and answers the same beside most of the crowd."""
     every = [(n, question) for n, asked in enumerate(questions) for question in asked]
-    whole = [work.asker.prompt(question, views[n].seen(question)) for n, question in every]
-    flat = [one for one, ids in zip(every, whole, strict=True) if work.asker.fits(ids)]
-    prompts = [ids for ids in whole if work.asker.fits(ids)]
-    said = work.asker.answers(prompts)
-    answered = [
-        (n, Answered(question, one, ids))
-        for (n, question), ids, one in zip(flat, prompts, said, strict=True)
-        if one.complete and not one.declines and _is_read(views[n], one.text)
-    ]
-    asked = [
-        (at, ids)
-        for at, (n, one) in enumerate(answered)
-        for ids in _crowded(work, one, views[n].seen(one.question), crowds[n])
-    ]
+    answered = _read(work, views, [(n, question, views[n].seen(question)) for n, question in every])
+    found = {(n, one.question) for n, one in answered}
+    left = [(n, q) for n, q in every if (n, q) not in found and views[n].seen(q) != views[n].all]
+    answered += _read(work, views, [(n, question, views[n].all) for n, question in left])
+    asked = [(at, ids) for at, (n, one) in enumerate(answered) for ids in _crowded(work, one, crowds[n])]
     agreed = work.asker.says([ids for _, ids in asked], [answered[at][1].said.ids for at, _ in asked])
     votes = Counter(at for (at, _), same_again in zip(asked, agreed, strict=True) if same_again)
     tried = Counter(at for at, _ in asked)
@@ -268,16 +265,30 @@ def consistent(
     return kept
 
 
-def _is_read(view: View, answer: str) -> bool:
-    """Whether a small reader's answer holds no word but those of its view; a slip in a word is no answer."""
-    return not view.in_parts or content(answer) <= content(view.text) | _VERDICTS
+def _read(
+    work: Work, views: Sequence[View], asked: Sequence[tuple[int, str, Sequence[Episode]]]
+) -> list[tuple[int, Answered]]:
+    """The number of the view and the answer, for each question that is answered with these in view."""
+    prompts = [work.asker.prompt(question, seen) for _, question, seen in asked]
+    fitting = [(*one, ids) for one, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
+    said = work.asker.answers([ids for *_, ids in fitting])
+    return [
+        (n, Answered(question, one, ids, seen))
+        for (n, question, seen, ids), one in zip(fitting, said, strict=True)
+        if one.complete and not one.declines and _is_an_answer(views[n], one.text)
+    ]
 
 
-def _crowded(
-    work: Work, one: Answered, seen: Sequence[Episode], crowd: Sequence[Episode]
-) -> list[tuple[int, ...]]:
+def _is_an_answer(view: View, said: str) -> bool:
+    """Whether what a small reader says has no word but those of its view; a slip in a word is no answer."""
+    if not view.small_reader or normalise(said) in _PLAIN:
+        return True
+    return bool(content(said)) and content(said) <= content(view.text)
+
+
+def _crowded(work: Work, one: Answered, crowd: Sequence[Episode]) -> list[tuple[int, ...]]:
     """The question beside each of the crowd that fits the window; alone where none does."""
-    prompts = [work.asker.prompt(one.question, [*seen, other]) for other in crowd]
+    prompts = [work.asker.prompt(one.question, [*one.seen, other]) for other in crowd]
     return [ids for ids in prompts if work.asker.fits(ids)] or [one.prompt]
 
 

@@ -20,7 +20,7 @@ from agent_memory.consolidation import items as rows
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.complete import Group, groups_of
 from agent_memory.consolidation.phrasings import Phrasings
-from agent_memory.consolidation.questions import normalise
+from agent_memory.consolidation.questions import MINE, as_written, normalise
 from agent_memory.consolidation.study import (
     Answered,
     View,
@@ -37,8 +37,6 @@ from agent_memory.durable import write_file
 TURNED = "turned.json"
 #: Phrasings in which a fact is asked back; where the teacher answers one, the rest is lent (chosen).
 MOST = 8
-
-_MINE = re.compile(r"\b(?:my|our|your)\b")
 
 
 def turn(work: Work, *, config: StudyConfig) -> None:
@@ -114,7 +112,7 @@ def turned_groups(groups: Sequence[Group], text: str, brought: Phrasings) -> lis
     number = 1 + max((group.number for group in groups), default=-1)
     for group in groups:
         placed = brought.placed(item.question for item in group.items)
-        subject = _as_written(group.items[0].answer.strip(" ."), text)
+        subject = as_written(group.items[0].answer.strip(" ."), text)
         if placed is None or subject is None or any(item.known is not None for item in group.items):
             continue
         answer = _told(placed.name)
@@ -137,14 +135,4 @@ def _plain(question: str) -> str:
 
 def _told(name: str) -> str:
     """A name for comparison, whoever says it: "my aunt" is told as "your aunt"."""
-    return _MINE.sub("your", normalise(name))
-
-
-def _as_written(answer: str, text: str) -> str | None:
-    """An answer as the episode writes it ("your bag" may be "my bag" there), None where it does not."""
-    for said in dict.fromkeys([answer, *(_MINE.sub(mine, answer.lower(), 1) for mine in ("my", "our"))]):
-        match = re.search(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.IGNORECASE)
-        if said and match is not None:
-            name = match.group()
-            return name[0].lower() + name[1:] if _MINE.match(name.lower()) else name
-    return None
+    return MINE.sub("your", normalise(name))

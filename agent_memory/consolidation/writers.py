@@ -52,8 +52,8 @@ class OwnWriter:
     """The base model writes its own questions.
 
     One greedy list about each part of an episode, and after it `samples` conversations that ask for others,
-    the first greedy and the rest sampled. A model that was trained to ask is asked about an episode sentence
-    by sentence (`parts`), since a small one loses its place in a long list; any other about the whole.
+    the first greedy and the rest sampled. A model that was trained to ask is asked about an episode part by
+    part (`parts.py`), since a small one loses its place in a long list; any other about the whole.
     """
 
     name = "own"
