@@ -68,8 +68,10 @@ class DistillConfig(Section):
     """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 2.5e-2 breaks it. Larger want less."""
     epochs: int = Field(default=5, ge=1)
     """Most passes over the study items, where they are many."""
-    min_steps: int = Field(default=200, ge=1)
+    min_steps: int = Field(default=400, ge=1)
     """Optimiser steps that a run may take however few its items are, in as many passes more."""
+    max_epochs: int = Field(default=12, ge=1)
+    """Most passes of a run with few items; the demo, of 31 episodes, stays within two minutes with it."""
     batch_items: int = Field(default=48, ge=1)
     """Study items per optimiser step; halved when memory runs out."""
     batch_anchors: int = Field(default=32, ge=0)
@@ -127,7 +129,8 @@ class GateConfig(Section):
     min_abstention: float = Field(default=0.9, ge=0, le=1)
     """Share of the unknown-name questions that the base leaves unanswered; the candidate must as well."""
     max_retention_lost: float = Field(default=0.05, ge=0, le=1)
-    """Share of earlier episodes' exam items lost against the parent version, net of the reverse."""
+    """Share of earlier episodes' exam items lost against the parent version, net of the reverse, beyond what
+    chance explains in an exam of that size."""
     min_gain: float = Field(default=0.0, ge=0, le=1)
     """Share of new exam items that the candidate must answer beyond the base."""
 

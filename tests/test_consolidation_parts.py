@@ -19,6 +19,7 @@ from agent_memory.config import GateConfig
 from agent_memory.consolidation import candidate, gate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import Group, odd_one_out
+from agent_memory.consolidation.examine import Marked, closed_book
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
@@ -299,6 +300,20 @@ def test_a_good_candidate_passes_and_so_does_one_without_a_past() -> None:
 def test_each_loss_rejects_with_its_reason(name: str, value: float, reason: str) -> None:
     (found,) = gate.reasons({**GOOD, name: value}, config=GateConfig())
     assert found.startswith(reason)
+
+
+@pytest.mark.parametrize(("error", "rejected"), [(0.0, True), (0.01, True), (0.03, False)])
+def test_retention_is_lost_where_chance_does_not_explain_it(error: float, rejected: bool) -> None:
+    scores = {**GOOD, "retained": GOOD["retained_parent"] - 0.08, "retained_error": error}
+    assert bool(gate.reasons(scores, config=GateConfig())) == rejected
+
+
+def test_the_error_of_retention_counts_what_came_and_what_went() -> None:
+    items = group(0, "Lisbon", "a?", "b?", "c?", "d?").items
+    marked = [Marked(item, correct) for item, correct in zip(items, (True, True, False, True), strict=True)]
+    before = {0: True, 1: False, 2: True, 3: True}
+    scores = closed_book(marked, new=set(), before=before)
+    assert scores == {"retained": 0.75, "retained_parent": 0.75, "retained_error": math.sqrt(2) / 4}
 
 
 def results(*scores: float) -> list[SearchResult]:

@@ -207,6 +207,8 @@ def test_few_items_are_passed_over_more_often_so_that_a_run_may_take_its_least_s
         assert steps >= 20
         assert passes(items, config) == 5 or steps - -(-items // 4) < 20, "and not more often than that"
     assert passes(1000, config) == 5
+    assert passes(1, config.model_copy(update={"max_epochs": 9})) == 9
+    assert passes(1, config.model_copy(update={"max_epochs": 3})) == 5
 
 
 def test_a_deck_is_dealt_in_whole_cards_every_card_once_a_round_and_no_round_like_the_last() -> None:

@@ -125,6 +125,8 @@ def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int,
     if earlier:
         scores["retained"] = _share([one.correct for one in earlier])
         scores["retained_parent"] = _share([before[one.item.pk] for one in earlier])
+        moved = sum(one.correct != before[one.item.pk] for one in earlier)
+        scores["retained_error"] = math.sqrt(moved) / len(earlier)  # of paired shares (McNemar)
     return scores
 
 

@@ -8,6 +8,7 @@ Scores are shares of 0 to 1 but for the two that say otherwise:
 
     new, new_base                 exam items of new episodes right, by the candidate and by the bare base
     retained, retained_parent     exam items of earlier episodes right, by the candidate and by its parent
+    retained_error                standard error of their difference
     reading, reading_base         questions with the episode in view right
     abstention                    of the unknown-name questions that the base leaves unanswered, those still
                                   left so
@@ -22,6 +23,10 @@ from collections.abc import Mapping
 
 from agent_memory.config import GateConfig
 from agent_memory.consolidation.select import LOST_RETENTION
+
+#: Standard errors by which lost retention must exceed what is allowed: 5 of 121 exam items come and go by
+#: chance (one-sided 95 %).
+CHANCE = 1.64
 
 
 def reasons(scores: Mapping[str, float], *, config: GateConfig, reads: bool = True) -> list[str]:
@@ -38,7 +43,11 @@ def reasons(scores: Mapping[str, float], *, config: GateConfig, reads: bool = Tr
         return scores[against] - scores[name] if name in scores and against in scores else 0.0
 
     checks = [
-        (LOST_RETENTION, lost("retained", "retained_parent"), config.max_retention_lost),
+        (
+            LOST_RETENTION,
+            lost("retained", "retained_parent") - CHANCE * scores.get("retained_error", 0.0),
+            config.max_retention_lost,
+        ),
         ("reading", lost("reading", "reading_base") if reads else 0.0, config.max_reading_lost),
         ("abstention", config.min_abstention - scores.get("abstention", 1.0), 0.0),
         ("perplexity", scores.get("perplexity_rise", 0.0), config.max_perplexity_rise),

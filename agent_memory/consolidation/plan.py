@@ -28,8 +28,12 @@ class Step:
 
 
 def passes(items: int, config: DistillConfig) -> int:
-    """How often a run passes over its items at most: `epochs`, and more where they are few (`min_steps`)."""
-    return max(config.epochs, -(-config.min_steps // -(-items // config.batch_items)))
+    """How often a run passes over its items at most: `epochs`, and more where they are few.
+
+    Then as often as `min_steps` needs, but no more than `max_epochs`.
+    """
+    needed = -(-config.min_steps // -(-items // config.batch_items))
+    return max(config.epochs, min(config.max_epochs, needed))
 
 
 @dataclass(frozen=True, slots=True)
