@@ -121,6 +121,7 @@ def test_a_text_tells_who_speaks_in_it(text: str) -> None:
         "I am tired, and Omar is too.",
         "The office is in Lisbon: third floor.",
         "My sister Omar is called: nobody.",
+        "It is Monday. I am off.",
         "I'm at home: call me at 10:30.",
     ],
 )

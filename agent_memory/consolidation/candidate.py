@@ -8,7 +8,6 @@ already.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import Connection, and_, select
@@ -16,22 +15,16 @@ from sqlalchemy import Connection, and_, select
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.lessons import lessons
 from agent_memory.consolidation.runs import Run
+from agent_memory.consolidation.study_set import StudySet
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.durable import sync_folder
 from agent_memory.store import tables
 
 
 def candidate(
-    work: Work,
-    run: Run,
-    studied: Sequence[StudyItem],
-    trained_on: Anchors,
-    config: ConsolidationConfig,
-    *,
-    wordings: Mapping[int, int],
+    work: Work, run: Run, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig
 ) -> tuple[Path, int]:
     """The candidate's folder, trained, moved to its place and registered; and the tokens that it took.
 
@@ -43,7 +36,7 @@ def candidate(
     tokens = 0
     if not work.is_done("distill"):
         if not place.exists():
-            made, tokens = _train(work, run, studied, trained_on, config, wordings=wordings)
+            made, tokens = _train(work, run, chosen, trained_on, config)
             _move(made, place)
         with work.transaction(done="distill") as connection:
             _register(connection, work, run)
@@ -51,19 +44,15 @@ def candidate(
 
 
 def _train(
-    work: Work,
-    run: Run,
-    studied: Sequence[StudyItem],
-    trained_on: Anchors,
-    config: ConsolidationConfig,
-    *,
-    wordings: Mapping[int, int],
+    work: Work, run: Run, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig
 ) -> tuple[Path, int]:
     from agent_memory.consolidation import distill
 
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-    made = lessons(work, studied, episodes, trained_on, wordings=wordings, top_k=config.study.top_k)
+    made = lessons(
+        work, chosen.studied, episodes, trained_on, wordings=chosen.wordings, top_k=config.study.top_k
+    )
     trained = distill.train(
         work.model,
         made.items,

@@ -24,8 +24,7 @@ from collections.abc import Mapping
 from agent_memory.config import GateConfig
 from agent_memory.consolidation.select import LOST_RETENTION
 
-#: Standard errors by which lost retention must exceed what is allowed: 5 of 121 exam items come and go by
-#: chance (one-sided 95 %).
+#: Standard errors by which lost retention must exceed what is allowed (one-sided 95 %).
 CHANCE = 1.64
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import select, update
 
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import examine, gate, runs, versions
@@ -32,13 +32,12 @@ from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.candidate import candidate
 from agent_memory.consolidation.change import change
 from agent_memory.consolidation.complete import complete
-from agent_memory.consolidation.lessons import shared_out
 from agent_memory.consolidation.plan import passes
-from agent_memory.consolidation.questions import normalise
 from agent_memory.consolidation.runs import Run
-from agent_memory.consolidation.select import rehearsed_items, selection
+from agent_memory.consolidation.select import selection
 from agent_memory.consolidation.study import answer, write
-from agent_memory.consolidation.turn import ambiguous, turn
+from agent_memory.consolidation.study_set import StudySet, study_set
+from agent_memory.consolidation.turn import turn
 from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
 from agent_memory.consolidation.writers import QuestionWriter
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
@@ -203,7 +202,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     """All stages after the selection, without those that are behind already."""
     figures = Figures()
     study(work, setting, figures)
-    chosen = items_of(work, setting.config)
+    chosen = study_set(work, setting.config)
     figures.items = len(chosen.studied)
     if not chosen.studied:
         runs.end(
@@ -213,9 +212,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     with figures.timed("anchors"):
         trained_on, examined_on = _anchors(work, chosen, setting.config)
     with figures.timed("distill"):
-        adapter, figures.tokens = candidate(
-            work, run, chosen.studied, trained_on, setting.config, wordings=chosen.wordings
-        )
+        adapter, figures.tokens = candidate(work, run, chosen, trained_on, setting.config)
     with figures.timed("examine"):
         scores = _examine(work, run, adapter, chosen.exams, examined_on, setting.config)
     return _decide(work, run, scores, setting, figures)
@@ -239,60 +236,7 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
                     pass
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What is trained and examined, and in how many further wordings each item is trained, by its key."""
-
-    studied: list[rows.StudyItem]
-    exams: list[rows.StudyItem]
-    wordings: Mapping[int, int]
-
-
-def items_of(work: Work, config: ConsolidationConfig) -> Chosen:
-    """All study items of new episodes and the rehearsed ones; and every exam item of both.
-
-    What has two answers ("Who is a nurse?") is neither trained nor examined.
-    """
-    i, s = tables.study_items.c, tables.run_episodes.c
-    current = and_(
-        i.episode_pk == s.episode_pk,
-        i.revision == s.revision,
-        i.base == work.base,
-        i.superseded_by.is_(None),
-        i.targets.is_not(None) | (i.kind == "exam"),
-        s.run_id == work.run_id,
-    )
-    with work.database.read() as connection:
-        parts = {
-            row.pk: row.part
-            for row in connection.execute(
-                select(i.pk, s.part).select_from(tables.study_items.join(tables.run_episodes, current))
-            )
-        }
-        found = rows.load(
-            connection, and_(i.namespace_id == work.namespace_id, i.base == work.base, i.kind != "draft")
-        )
-        r = tables.runs.c
-        parent = connection.execute(select(r.parent_version_id).where(r.id == work.run_id)).scalar_one()
-        most = config.select.rehearsal_items if parent else None
-        rehearsed = set(rehearsed_items(connection, work.run_id, parent=parent, most=most, seed=work.seed))
-    present = [item for item in found if item.pk in parts]
-    two = ambiguous((item.question, item.answer) for item in present)
-    mine = [item for item in present if normalise(item.question) not in two]
-    study = [item for item in mine if item.kind == "study" and not item.known]
-    return Chosen(
-        studied=[item for item in study if parts[item.pk] == "new" or item.pk in rehearsed],
-        exams=[item for item in mine if item.kind == "exam"],
-        wordings=shared_out(
-            [(item.pk, item.episode_pk, item.answer_group) for item in study],
-            sentences=config.distill.sentences if work.model.made_here else 0,  # they are English
-        ),
-    )
-
-
-def _anchors(
-    work: Work, chosen: Chosen, config: ConsolidationConfig
-) -> tuple[Anchors, Anchors]:
+def _anchors(work: Work, chosen: StudySet, config: ConsolidationConfig) -> tuple[Anchors, Anchors]:
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train, exam = config.distill, config.exam

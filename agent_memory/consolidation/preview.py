@@ -21,6 +21,7 @@ from agent_memory.consolidation import examine, pipeline, runs, versions
 from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.select import Selection, selection
+from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.consolidation.work import Progress, Work
 from agent_memory.errors import RunBusy
 from agent_memory.store.database import Database
@@ -93,7 +94,7 @@ def _sample(whole: Selection, *, most: int, seed: int) -> Selection:
 def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationReport:
     figures = Figures()
     pipeline.study(work, setting, figures)
-    chosen = pipeline.items_of(work, setting.config)
+    chosen = study_set(work, setting.config)
     with work.database.read() as connection:
         served = versions.active(connection, work.namespace_id)
     adapter = versions.folder(work.database.path, served.id) if served and served.base == work.base else None
@@ -123,9 +124,7 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
     )
 
 
-def _training(
-    work: Work, chosen: pipeline.Chosen, config: DistillConfig, *, factor: float
-) -> tuple[int, float]:
+def _training(work: Work, chosen: StudySet, config: DistillConfig, *, factor: float) -> tuple[int, float]:
     """Tokens and seconds for these items' part of a training on `factor` times as many."""
     if not chosen.studied:
         return 0, 0.0

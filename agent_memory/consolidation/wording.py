@@ -46,7 +46,7 @@ _SPEAKER = re.compile(
     rf"|\b(?:[Tt]his is|[Ii]t is|[Ii]t['’]s) {_N}(?= (?:here|speaking)\b)"
     rf"|(?:^|(?<=[.!?] )){_N}(?: here| wrote| said| says| speaking)?:"
     rf"|(?:^|(?<=[.!?] )){_N} (?:here|speaking)\b"
-    rf"|(?:^|(?<=[.!?] ))(?:This is|It is|It['’]s) {_N}(?=[.!] )"
+    rf"|(?:^|(?<=[.!?] ))This is {_N}(?=[.!] )"
 )
 #: Auxiliaries beside "I", on either side of it, and what they are beside a name.
 _VERBS = {"am": "is", "was": "was", "have": "has", "do": "does", "did": "did", "'m": " is", "'ve": " has"}
