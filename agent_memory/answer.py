@@ -1,11 +1,16 @@
 """Answering: from a question to a context block, and to what the served version says.
 
     all     the best search results, as many as the budget holds
-    lean    the same without the episodes that the served version verifiably knows (`slow`), and without
-            those that score below the best of them: where the weights hold the best match, weaker ones
-            would only distract. Where neither the base nor the version knows the answer then, the base
-            reads all of them after all
+    lean    the same without the episodes that the served version knows
     none    no block
+
+What a version knows, it is asked: where it is certain of its answer to the question alone
+(`asking.by_heart`), only episodes that may be news to it are read before it is believed (`taught.settled`);
+where it is not, all are. After earlier turns nobody can ask the question alone, and a version
+of another base than the bundled reader cannot say how certain it is: then it knows the episodes that it
+passed its exam on (`slow`). Episodes that score below the best of those are left out as well: where the
+weights hold the best match, weaker ones would only distract. Where nobody can answer, the base reads all of
+them after all.
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
 served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, and what
@@ -30,7 +35,7 @@ from sqlalchemy import and_, select
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
 from agent_memory.consolidation import examine, taught
-from agent_memory.consolidation.asking import abstains, heard
+from agent_memory.consolidation.asking import abstains, by_heart, heard
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -51,18 +56,32 @@ SPARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: a version and its folder (None: the bare base), and the ids of what it knows.
+    """What answers: a version and its folder (None: the bare base), and the ids of what it verifiably knows.
 
-    `heard_of` tells whether the version was taught about the names in a question.
+    `heard_of` tells whether the version was taught about the names in a question, and `settled` the ids of
+    the episodes that cannot be news to it.
     """
 
     version: str | None
     adapter: Path | None
     slow: frozenset[str]
     heard_of: Callable[[str], bool] = lambda _question: True
+    settled: Callable[[], frozenset[str]] = frozenset
 
 
 BASE = Served(None, None, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a version knows of a question: ids of episodes, its answer if certain; and the tokens it read."""
+
+    episodes: frozenset[str]
+    answer: str | None = None
+    tokens: int = 0
+
+
+UNKNOWN = Known(frozenset())
 
 
 def served(
@@ -90,9 +109,12 @@ def served(
     with database.read() as connection:
         row = connection.execute(select(v.id, v.base).where(v.namespace_id == namespace_id, wanted)).first()
         if row is not None and base in (None, row.base):
-            slow = frozenset(examine.slow(connection, row.id))
             return Served(
-                row.id, database.path / "versions" / row.id, slow, partial(_heard_of, database, row.id)
+                row.id,
+                database.path / "versions" / row.id,
+                slow=frozenset(examine.slow(connection, row.id)),
+                heard_of=partial(_heard_of, database, row.id),
+                settled=partial(_settled, database, row.id),
             )
     if adapter != "active":
         raise NotFound(f"no version {adapter} of this model can be served in this namespace")
@@ -104,6 +126,11 @@ def _heard_of(database: Database, version_id: str, question: str) -> bool:
         return taught.heard_of(connection, version_id, question)
 
 
+def _settled(database: Database, version_id: str) -> frozenset[str]:
+    with database.read() as connection:
+        return taught.settled(connection, version_id)
+
+
 # ---------------------------------------------------------------------- context
 
 
@@ -113,7 +140,7 @@ def context(
     *,
     budget_tokens: int,
     retrieval: Retrieval,
-    slow: frozenset[str] = frozenset(),
+    known: Known | None = None,
     count: Callable[[str], int] | None = None,
     most: int = 10,
     largest: int = 1000,
@@ -125,7 +152,7 @@ def context(
         query: what is asked.
         budget_tokens: most tokens of the block; at least one line must fit, or there is none.
         retrieval: which results are used.
-        slow: ids that a lean block leaves out.
+        known: what a lean block leaves out.
         count: tokens of a text; without it they are estimated by its length.
         most: results that the block may use.
         largest: results that a search may be asked for (`SearchConfig.max_k`).
@@ -145,7 +172,7 @@ def context(
     results = telling_results(search, query, most, largest=largest)
     kept: list[Episode] = []
     block, tokens = "", 0
-    for result in lean(results, slow) if retrieval == "lean" else results:
+    for result in lean(results, known or UNKNOWN) if retrieval == "lean" else results:
         longer = prompt.context_block([*kept, result.episode])
         needed = count(longer)
         if needed <= budget_tokens:
@@ -191,10 +218,13 @@ def _bare(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def lean(results: Sequence[SearchResult], slow: frozenset[str]) -> list[SearchResult]:
-    """The results without the slow ones, and without those that score below the best slow one."""
-    best = max((result.score for result in results if result.episode.id in slow), default=float("-inf"))
-    return [result for result in results if result.episode.id not in slow and result.score >= best]
+def lean(results: Sequence[SearchResult], known: Known) -> list[SearchResult]:
+    """The results without the known ones, and unless the version is certain those below the best of them."""
+    left = [result for result in results if result.episode.id not in known.episodes]
+    if known.answer is not None:
+        return left
+    best = max((r.score for r in results if r.episode.id in known.episodes), default=float("-inf"))
+    return [result for result in left if result.score >= best]
 
 
 # ---------------------------------------------------------------------- answers
@@ -239,6 +269,33 @@ def attempts(
     return base, Attempt(what.version, what.adapter, alone)
 
 
+def known(
+    model: LocalModel,
+    messages: Sequence[Mapping[str, Any]],
+    what: Served,
+    *,
+    reader: Literal["base", "version"],
+    max_new_tokens: int,
+) -> Known:
+    """What a lean block leaves out, for messages that hold no block yet; see above.
+
+    Raises:
+        AdapterRefused: the version failed its checks.
+    """
+    if what.adapter is None or reader == "version" or not model.made_here:
+        return Known(what.slow)
+    if prompt.holds_more_than_a_question(messages):
+        return Known(what.slow)
+    alone = prompt.closed_book(messages)
+    ids = model.prompt_ids(alone)
+    if not what.heard_of(alone[-1]["content"]) or len(ids) + max_new_tokens > model.window:
+        return UNKNOWN
+    (said,) = by_heart(model, [ids], what.adapter, max_new_tokens=max_new_tokens)
+    if said is None:
+        return Known(frozenset(), tokens=len(ids))
+    return Known(what.settled(), model.text(said), len(ids))
+
+
 def respond(
     model: LocalModel,
     messages: Sequence[Mapping[str, str]],
@@ -273,23 +330,29 @@ def respond(
             f"the messages have {bare} tokens and leave no room in the window of {model.window}"
         )
 
-    def recall(how: Retrieval) -> tuple[Context, list[dict[str, Any]]]:
+    def recall(how: Retrieval, without: Known) -> tuple[Context, list[dict[str, Any]]]:
         found = context(
             search,
             asked[-1],
             budget_tokens=max(1, min(settings.budget_tokens, room - 8)),
             retrieval=how if room > 8 else "none",
-            slow=what.slow,
+            known=without,
             count=lambda text: len(model.token_ids(text)),
             most=settings.most_episodes,
         )
         return found, prompt.compose(messages, block=found.text, system=system, placement=placement)
 
-    recalled, composed = recall(retrieval)
+    left_out = UNKNOWN
+    if retrieval == "lean":
+        left_out = known(model, messages, what, reader=settings.reader, max_new_tokens=max_new_tokens)
+    recalled, composed = recall(retrieval, left_out)
+    if left_out.answer is not None and not recalled.episodes:
+        return Answer(left_out.answer, left_out.tokens, (), what.version)
     tries = attempts(composed, what, reader=settings.reader, guarded=model.made_here)
-    said, tokens, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+    said, more, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+    tokens = left_out.tokens + more
     if retrieval == "lean" and abstains(said):
-        whole, composed = recall("all")
+        whole, composed = recall("all", UNKNOWN)
         if whole.episodes != recalled.episodes:
             recalled, last = whole, Attempt(None, None, tuple(composed))
             said, more, version = _said(model, [last], max_new_tokens=max_new_tokens, still=still)

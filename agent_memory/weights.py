@@ -86,7 +86,7 @@ class Weights:
             query,
             budget_tokens=self._config.prompt.budget_tokens if budget_tokens is None else budget_tokens,
             retrieval=retrieval,
-            slow=what.slow,
+            known=answer.Known(what.slow),
             count=None if model is None else lambda text: len(model.token_ids(text)),
             most=self._config.prompt.most_episodes,
             largest=self._config.search.max_k,

@@ -5,8 +5,8 @@
     weights     the active version, no block
     both        as `ask` serves it with the k best episodes: the base reads the block, and where it declines,
                 the active version is asked the question alone
-    lean        the same with the lean block; where nobody knows then, the base reads the k best; the tokens
-                of both blocks are counted
+    lean        the same with the lean block: none of what the version was taught where it is certain of its
+                answer; where nobody knows then, the base reads the k best, and the tokens of both are counted
     oracle      the base, the fact's own episode and nothing else
 
 All are asked the same questions. What `ask` does one at a time is done in batches here; that both give
@@ -27,7 +27,7 @@ from agent_memory.consolidation import taught, versions
 from agent_memory.consolidation.asking import Asker, abstains, declines, same
 from agent_memory.consolidation.lessons import MOST_WORDINGS, in_wordings
 from agent_memory.manager import MemoryManager
-from agent_memory.types import Namespace
+from agent_memory.types import Namespace, SearchResult
 from benchmarks import facts
 from benchmarks.intervals import paired, wilson
 
@@ -93,19 +93,34 @@ class Examined:
         return [text for _, text in sorted((said | dict(zip(left, alone, strict=True))).items())]
 
     def lean(
-        self, questions: Sequence[str], blocks: Sequence[str], whole: Sequence[str]
-    ) -> tuple[list[str], list[bool]]:
-        """What `ask` answers with these lean blocks, and where it had to read the whole one after all."""
+        self, questions: Sequence[str], found: Sequence[Sequence[SearchResult]]
+    ) -> tuple[list[str], list[str]]:
+        """What `ask` answers where these episodes are found and lean blocks made of them, and the blocks.
+
+        Where it read all of them after all, the block has their text once more.
+        """
+        known = self.known(questions)
+        left = [answer.lean(results, one) for results, one in zip(found, known, strict=True)]
+        blocks = [prompt.context_block([r.episode for r in results]) for results in left]
         said = self.served(questions, blocks)
-        again = [
-            self.adapter is not None and abstains(text) and block != full
-            for text, block, full in zip(said, blocks, whole, strict=True)
+        for n, text in enumerate(said):
+            if self.adapter and abstains(text) and len(left[n]) < len(found[n]):
+                whole = prompt.context_block([r.episode for r in found[n]])
+                said[n] = self.said([self.asker.in_block(questions[n], whole)], None)[0]
+                blocks[n] += whole
+        return said, blocks
+
+    def known(self, questions: Sequence[str]) -> list[answer.Known]:
+        """What the version knows of each question alone; see `answer.known`."""
+        owner = self.memory.weights._owner(self.memory.fixed or Namespace("bench", None))
+        what = answer.served(self.memory.database, owner)
+        messages = [[{"role": "user", "content": question}] for question in questions]
+        return [
+            answer.known(
+                self.asker.model, one, what, reader=self.memory.config.prompt.reader,
+                max_new_tokens=MAX_ANSWER_TOKENS,
+            ) for one in messages
         ]
-        left = [n for n, one in enumerate(again) if one]
-        read = self.said([self.asker.in_block(questions[n], whole[n]) for n in left], None)
-        for n, text in zip(left, read, strict=True):
-            said[n] = text
-        return said, again
 
     def with_lines(self, question: str, lines: Sequence[str]) -> tuple[int, ...]:
         """The prompt of a question behind lines that are given as text, in time order."""
@@ -149,21 +164,16 @@ def arms(
     examined = Examined.of(memory)
     k, by_k = _choose_k(examined, chosen_on)
     found = [memory.search(q.text, k=max(TRIED_K)) for q in asked]
-    slow = answer.served(memory.database, memory.weights._owner(Namespace("bench", None))).slow
     blocks = {
         "none": [""] * len(asked),
         "all": [prompt.context_block([r.episode for r in results[:k]]) for results in found],
-        "lean": [
-            prompt.context_block([r.episode for r in answer.lean(results[:k], slow)]) for results in found
-        ],
     }
     asks = {name: [examined.asker.in_block(q.text, b) for q, b in zip(asked, blocks[name], strict=True)]
             for name in ("none", "all")}  # fmt: skip
     texts = [q.text for q in asked]
     both = examined.served(texts, blocks["all"])
-    lean, again = examined.lean(texts, blocks["lean"], blocks["all"])
+    lean, blocks["lean"] = examined.lean(texts, [results[:k] for results in found])
     tokens = {name: _tokens(examined, of) / len(asked) for name, of in blocks.items()}
-    tokens["lean"] += _tokens(examined, [b for b, read in zip(blocks["all"], again, strict=True) if read]) / len(asked)
     right = {
         "none": examined.right(asked, asks["none"], None),
         "retrieval": examined.right(asked, asks["all"], None),

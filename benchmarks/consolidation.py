@@ -229,9 +229,17 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         oracles = examined.said(
             [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
         )
+        by_ask = {
+            how: [memory.ask(q.text, retrieval=how).text for q in moved] for how in ("all", "lean")
+        }
+        served = {
+            f"{how}: {name}": share([examined.same(s, o) for s, o in zip(answers, meant, strict=True)])
+            for how, answers in by_ask.items()
+            for name, meant in (("stale", old), ("new", [q.answer for q in moved]))
+        }
         return {
             "episodes": options.episodes, "outcome": report and report.outcome, "wall_seconds": wall,
-            "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+            **served, "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
             "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
             "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
             "unchanged": share(rest),

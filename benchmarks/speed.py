@@ -169,7 +169,7 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
     clock = Clock()
     if args.loop == "ours":
         cached = [targets.compute(model, pool) for pool in (items, anchors)]
-        config = DistillConfig(epochs=1, min_steps=1, batch_items=20, batch_anchors=20, learnt=0.999)
+        config = DistillConfig(epochs=1, more_steps=0, batch_items=20, batch_anchors=20, learnt=0.999)
         with tempfile.TemporaryDirectory() as run:
             distill.train(
                 model, items, targets=cached[0], anchors=anchors, anchor_targets=cached[1], parent=None,

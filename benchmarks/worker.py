@@ -65,7 +65,7 @@ def config() -> Config:
             study=StudyConfig(samples=1, nearest=1),
             distill=DistillConfig(
                 epochs=1,
-                min_steps=1,
+                more_steps=0,
                 rank=2,
                 unknown_items=2,
                 scenes=2,

@@ -21,13 +21,15 @@ from agent_memory.testing import scripted_reader, tiny_model
 NAMES = ("Vela", "Orin", "Sago", "Talu", "Miro", "Bexa")
 
 #: The tiny model keeps nothing that it could lose, so the gate lets everything finite pass.
-OPEN_GATE = GateConfig(max_reading_lost=1, max_perplexity_rise=1e9, min_abstention=0, max_retention_lost=1)
+OPEN_GATE = GateConfig(
+    max_reading_lost=1, max_perplexity_rise=1e9, min_abstention=0, max_retention_lost=1, min_gain=0
+)
 
 
 def small(*, gate: GateConfig = OPEN_GATE, select: SelectConfig | None = None, **distill: Any) -> Config:
     """Settings under which a run on a few episodes takes about a second."""
     settings = {
-        "epochs": 1, "min_steps": 1, "rank": 2, "batch_items": 8, "batch_anchors": 2, "checkpoint_steps": 2,
+        "epochs": 1, "more_steps": 0, "rank": 2, "batch_items": 8, "batch_anchors": 2, "checkpoint_steps": 2,
         "batch_scenes": 1, "unknown_items": 2, "scenes": 2, "text_items": 2, **distill,
     }  # fmt: skip
     return Config(

@@ -470,18 +470,3 @@ def test_the_bundled_reader_reads_what_is_in_view_and_declines_the_rest(
     recalled = ask(question, found=mine)
     assert (recalled.text, recalled.version) == (by_heart, "v-one")
     assert asking(bundled, replace(what, adapter=None, version=None))(question, found=mine).text == ABSTENTION
-
-
-def test_what_a_lean_block_leaves_out_is_read_after_all_where_nobody_knows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with memory(tmp_path / "memory", reader(tmp_path / "model"), facts=[fact(0), fact(1)]) as alice:
-        version = alice.consolidate(progress=False).version_id
-        known = alice.ask(QUESTION, retrieval="lean")
-        assert (known.text, known.version, known.episodes) == ("Kappa0", version, ())
-        monkeypatch.setattr(asking_, "SURE", 2.0)  # nothing that a version says is believed
-        read = alice.ask(QUESTION, retrieval="lean")
-        assert (read.text, read.version) == ("Kappa0", None)
-        assert fact(0) in {episode.text for episode in read.episodes}
-        assert read.prompt_tokens > 2 * known.prompt_tokens
-        assert alice.ask(QUESTION, retrieval="none").text == ABSTENTION

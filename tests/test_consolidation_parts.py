@@ -302,6 +302,16 @@ def test_each_loss_rejects_with_its_reason(name: str, value: float, reason: str)
     assert found.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("new", "base", "rejected"), [(0.0, 0.0, True), (0.1, 0.0, False), (1.0, 1.0, False), (0.8, 0.8, True)]
+)
+def test_a_candidate_learnt_something_where_there_was_something_to_learn(
+    new: float, base: float, rejected: bool
+) -> None:
+    found = gate.reasons({**GOOD, "new": new, "new_base": base}, config=GateConfig())
+    assert [reason.split(":")[0] for reason in found] == ["gain"] * rejected
+
+
 @pytest.mark.parametrize(("error", "rejected"), [(0.0, True), (0.01, True), (0.03, False)])
 def test_retention_is_lost_where_chance_does_not_explain_it(error: float, rejected: bool) -> None:
     scores = {**GOOD, "retained": GOOD["retained_parent"] - 0.08, "retained_error": error}
@@ -326,9 +336,9 @@ def results(*scores: float) -> list[SearchResult]:
 
 def test_a_lean_block_leaves_out_the_slow_and_what_scores_below_them() -> None:
     found = results(0.9, 0.8, 0.7)
-    assert [r.episode.id for r in answer.lean(found, frozenset({"e1"}))] == ["e0"]
-    assert answer.lean(found, frozenset({"e0"})) == []
-    assert answer.lean(found, frozenset()) == found
+    assert [r.episode.id for r in answer.lean(found, answer.Known(frozenset({"e1"})))] == ["e0"]
+    assert answer.lean(found, answer.Known(frozenset({"e0"}))) == []
+    assert answer.lean(found, answer.UNKNOWN) == found
 
 
 def test_a_block_keeps_its_budget_and_uses_what_fits() -> None:

@@ -28,7 +28,7 @@ from agent_memory.models.worn import Worn
 from agent_memory.testing import tiny_model
 
 CONFIG_OF_RUN = DistillConfig(
-    rank=8, epochs=6, min_steps=1, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
+    rank=8, epochs=6, more_steps=0, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
     learning_rate=2e-2,
 )
 
@@ -199,16 +199,13 @@ def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_anchors_come_rou
         assert sorted(anchors[first : first + 5]) == list(range(5))
 
 
-def test_few_items_are_passed_over_more_often_so_that_a_run_may_take_its_least_steps() -> None:
-    config = DistillConfig(epochs=5, min_steps=20, batch_items=4, max_epochs=99)
-    for items in range(1, 60):
-        steps = passes(items, config) * -(-items // 4)
-        assert passes(items, config) >= 5
-        assert steps >= 20
-        assert passes(items, config) == 5 or steps - -(-items // 4) < 20, "and not more often than that"
-    assert passes(1000, config) == 5
-    assert passes(1, config.model_copy(update={"max_epochs": 9})) == 9
-    assert passes(1, config.model_copy(update={"max_epochs": 3})) == 5
+def test_a_run_makes_its_passes_and_as_many_whole_ones_more_as_fit_in_its_further_steps() -> None:
+    config = DistillConfig(epochs=3, more_steps=20, batch_items=4)
+    for items in range(1, 100):
+        a_pass = -(-items // 4)
+        further = (passes(items, config) - 3) * a_pass
+        assert 20 - a_pass < further <= 20
+    assert passes(7, config.model_copy(update={"more_steps": 0})) == 3
 
 
 def test_a_deck_is_dealt_in_whole_cards_every_card_once_a_round_and_no_round_like_the_last() -> None:

@@ -36,6 +36,11 @@ GREEDY = 0.5
 #: cost 2 points of the answers; 0.6 gave 95 % and cost 3.
 SURE = 0.5
 
+#: The same where an answer is to be believed without a look at the episodes that it was taught from. In a
+#: trial (100 episodes, one seed, not a recorded benchmark) 76 % of the questions had such an answer, and 99 %
+#: of those were right; at 0.8 it was 70 %, and 99.4 %.
+CERTAIN = 0.7
+
 #: How answers that decline begin, normalised: ours, and what instruction-tuned models say instead.
 _DECLINES = (
     "i do not know",
@@ -111,9 +116,13 @@ def same(one: str, other: str) -> bool:
 
 
 def doubted(
-    model: LocalModel, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    model: LocalModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    *,
+    least: float | None = None,
 ) -> list[bool]:
-    """Whether a version, worn now, gives a token of its answer less than `SURE`; the base then answers.
+    """Whether a version, worn now, gives a token of its answer less than `least`, by default `SURE`.
 
     A student asked about a name that it never met mixes what it knows, and shows it. Only the bundled reader
     is doubted, whose answers are a few tokens; in a long answer some token is always unlikely. Answers end
@@ -123,7 +132,7 @@ def doubted(
         return [False] * len(answers)
     words = [[token for token in one if token not in model.end_ids] for one in answers]
     nats = model.log_probs(prompts, words)
-    return [min(tokens, default=0.0) < math.log(SURE) for tokens in nats]
+    return [min(tokens, default=0.0) < math.log(least or SURE) for tokens in nats]
 
 
 def heard(
@@ -137,6 +146,18 @@ def heard(
         with model.wearing(None):
             instead = iter(model.generate(left, max_new_tokens=max_new_tokens))
     return [(next(instead) if doubt else ids, doubt) for ids, doubt in zip(made, doubts, strict=True)]
+
+
+def by_heart(
+    model: LocalModel, prompts: Sequence[Sequence[int]], adapter: Path, *, max_new_tokens: int
+) -> list[list[int] | None]:
+    """The greedy answer of a version of the bundled reader to each prompt; None where it is not `CERTAIN`."""
+    with model.wearing(adapter):
+        made = model.generate(prompts, max_new_tokens=max_new_tokens)
+        doubts = doubted(model, prompts, made, least=CERTAIN)
+    return [
+        None if doubt or abstains(model.text(ids)) else ids for ids, doubt in zip(made, doubts, strict=True)
+    ]
 
 
 class Asker:

@@ -54,8 +54,8 @@ def reasons(scores: Mapping[str, float], *, config: GateConfig, reads: bool = Tr
     found = [
         f"{name}: worse by {by:.3f}, allowed {allowed:.3f}" for name, by, allowed in checks if by > allowed
     ]
-    if "new" in scores and scores["new"] - scores.get("new_base", 0.0) < config.min_gain:
-        found.append(
-            f"gain: {scores['new'] - scores.get('new_base', 0.0):.3f}, at least {config.min_gain:.3f}"
-        )
+    if "new" in scores:
+        base = scores.get("new_base", 0.0)
+        gain, least = scores["new"] - base, config.min_gain * (1.0 - base)
+        found += [f"gain: {gain:.3f}, at least {least:.3f}"] if gain < least else []
     return found

@@ -28,12 +28,8 @@ class Step:
 
 
 def passes(items: int, config: DistillConfig) -> int:
-    """How often a run passes over its items at most: `epochs`, and more where they are few.
-
-    Then as often as `min_steps` needs, but no more than `max_epochs`.
-    """
-    needed = -(-config.min_steps // -(-items // config.batch_items))
-    return max(config.epochs, min(config.max_epochs, needed))
+    """How often a run passes over its items at most: `epochs`, and as often more as fits in `more_steps`."""
+    return config.epochs + config.more_steps // -(-items // config.batch_items)
 
 
 @dataclass(frozen=True, slots=True)

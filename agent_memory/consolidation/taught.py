@@ -1,4 +1,4 @@
-"""Taught: whether a version can know of what a question names.
+"""Taught: which episodes a version holds, and whether it can know of what a question names.
 
 Weights that are asked about a name they never met mix what they know, and do not notice. The record does: it
 holds the episodes that a version was taught, as they are now. So a version of the bundled reader is not asked
@@ -23,6 +23,28 @@ _POSSESSIVE = re.compile(r"['’]s?$")
 def heard_of(connection: Connection, version_id: str, question: str) -> bool:
     """Whether each name in a question stands in an episode of the version; case does not count."""
     return all(_stands(connection, version_id, word) for word in asked_names(question))
+
+
+def settled(connection: Connection, version_id: str) -> frozenset[str]:
+    """The ids of the episodes that cannot be news to a version, in their present revision.
+
+    It was taught them, or they were not trusted and lay there before its run began. What waits for a run may
+    well be newer than what the version was taught, and so may whatever was added or changed since.
+    """
+    m, e = tables.version_episodes.c, tables.episodes.c
+    same = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, e.revision == m.revision)
+    own = and_(m.version_id == version_id, m.part == "learnt")
+    learnt = select(e.id).join_from(tables.version_episodes, tables.episodes, same).where(own)
+    v, r = tables.versions.c, tables.runs.c
+    passed_over = (
+        select(e.id)
+        .join_from(tables.versions, tables.runs, v.run_id == r.id)
+        .join(tables.episodes, e.namespace_id == v.namespace_id)
+        .where(
+            v.id == version_id, e.trust == "untrusted", e.revision == 1, e.created_at < r.started_at
+        )
+    )
+    return frozenset(connection.execute(learnt.union(passed_over)).scalars())
 
 
 def _stands(connection: Connection, version_id: str, word: str) -> bool:

@@ -36,7 +36,7 @@ from langchain_agent_memory.scope import Scope
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
-    from agent_memory.answer import Served
+    from agent_memory.answer import Known, Served
     from agent_memory.models.local import LocalModel
 
 #: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
@@ -135,6 +135,14 @@ class ChatAgentMemory(BaseChatModel):
         with self.memory.database.read() as connection:
             owner = self.memory.store.namespace_id(connection, namespace)
         return answer.served(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)
+
+    def known(self, messages: Sequence[BaseMessage]) -> Known:
+        """What the version knows where these messages ask something; see `agent_memory/answer.py`."""
+        most, reader = self._longest_answer, self.memory.config.prompt.reader
+        turns = to_turns(messages, with_tools=False)
+        return answer.known(
+            self._model, turns, self.served(), reader=reader, max_new_tokens=most
+        )
 
     def room_beside(self, messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
         """Most tokens of a context block beside messages, tools and an answer; 0 or less where none fits."""

@@ -203,21 +203,21 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             found = self.memory.search(text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id)
             return msg.unseen(found, request.messages)[:most]
 
-        budget, count, slow = self.budget_tokens, None, None
+        budget, count, known = self.budget_tokens, None, None
         model = request.model
         if isinstance(model, ChatAgentMemory):  # knows its window and its tokens, also as the bare base
             budget = min(budget, model.room_beside(_all_messages(request), request.tools))
             count = model.get_num_tokens
             if self.retrieval == "lean" and model.wears_versions_of(self.memory, scope):
-                slow = model.served().slow
+                known = model.known(_all_messages(request))
         if budget < 1:
             return ""
         return answer.context(
             search,
             query,
             budget_tokens=budget,
-            retrieval="all" if slow is None else "lean",
-            slow=slow or frozenset(),
+            retrieval="all" if known is None else "lean",
+            known=known,
             count=count,
             most=self.memory.config.prompt.most_episodes,
             largest=self.memory.config.search.max_k,

@@ -30,6 +30,8 @@ from agent_memory.errors import InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
 from tests.integrations.agents import ALICE, Chat, weather
+from tests.memories import fact, reader
+from tests.memories import memory as memory_of_codes
 
 
 @pytest.fixture(scope="session")
@@ -240,12 +242,14 @@ class Watched(ChatAgentMemory):
         return super()._generate(messages, *args, **kwargs)
 
 
-def asked(memory: Any, *middleware: Any, **settings: Any) -> tuple[str, str | None]:
-    """What an agent's model is shown when it is asked about the cat, and the version that it wears then."""
-    model = Watched(memory=memory, max_tokens=4, **settings)
+def asked(
+    memory: Any, *middleware: Any, question: str = "What about my cat Zorro?", **settings: Any
+) -> tuple[str, str | None]:
+    """What an agent's model is shown when it is asked, and the version that it wears then."""
+    model = Watched(memory=memory, **{"max_tokens": 4, **settings})
     agent = create_agent(model, middleware=middleware)
     who = {"configurable": {"name": "alice"}}
-    state = agent.invoke({"messages": [("user", "What about my cat Zorro?")]}, who)
+    state = agent.invoke({"messages": [("user", question)]}, who)
     return model.seen[0], state["messages"][-1].response_metadata["adapter"]
 
 
@@ -262,6 +266,22 @@ def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_vers
             lean = retrieval == "lean" and adapter == "active"
             assert ("called Zorro" in text) is not lean
             assert worn == version
+
+
+def test_in_an_agent_a_version_that_is_certain_is_shown_only_what_it_was_not_taught(tmp_path):
+    made = memory_of_codes(tmp_path / "memory", reader(tmp_path / "model"), facts=[fact(0), fact(1)])
+    with made as memory:
+        memory.consolidate(progress=False)
+        ours = recall(memory, user_id="alice", retrieval="lean")
+        question = "What is the code of Vela?"
+        text, _ = asked(memory, ours, question=question, max_tokens=16)
+        assert "Kappa" not in text
+        memory.add("The code of Vela is Omega9.")
+        text, _ = asked(memory, ours, question=question, max_tokens=16)
+        assert "Omega9" in text
+        assert "Kappa" not in text
+        text, _ = asked(memory, ours, question="What is the code of Zorblax?", max_tokens=16)
+        assert "Kappa0" in text
 
 
 @pytest.mark.usefixtures("cat")
