@@ -5,12 +5,12 @@
     none    no block
 
 What a version knows, it is asked: where it is certain of its answer to the question alone
-(`asking.by_heart`), only episodes that may be news to it are read before it is believed (`taught.settled`);
-where it is not, all are. After earlier turns nobody can ask the question alone, and a version
-of another base than the bundled reader cannot say how certain it is: then it knows the episodes that it
-passed its exam on (`slow`). Episodes that score below the best of those are left out as well: where the
-weights hold the best match, weaker ones would only distract. Where nobody can answer, the base reads all of
-them after all.
+(`asking.by_heart`) and nothing that was found may be news to it (`taught.settled`), the block is empty; else
+it is whole. After earlier turns it is whole as well, since "and Vela's?" is no question alone. A version of
+another base than the bundled reader cannot say how certain it is: it knows the episodes that it passed its
+exam on (`slow`), and only they are left out, and what scores below the best of them: where the weights hold
+the best match, weaker ones would only distract. Where nobody can answer then, the base reads all of them
+after all.
 
 Reading is the base's: a block, and earlier turns, it reads as well as it ever did. Where it declines, the
 served version is asked the question alone, as it was taught (`attempts`); what it is not sure of, and what
@@ -50,6 +50,10 @@ Search = Callable[[str, int], Sequence[SearchResult]]
 #: Characters per token where no model is at hand to count; on the safe side for English (chosen).
 CHARACTERS_PER_TOKEN = 3
 
+#: Share of the best match's score from which on an episode counts as news about what was asked (chosen:
+#: scores are standardised, so what has nothing to do with the question has about 0 or less).
+NEWS = 0.5
+
 #: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
 SPARE = 4
 
@@ -59,14 +63,14 @@ class Served:
     """What answers: a version and its folder (None: the bare base), and the ids of what it verifiably knows.
 
     `heard_of` tells whether the version was taught about the names in a question, and `settled` the ids of
-    the episodes that cannot be news to it.
+    those among some episodes that cannot be news to it.
     """
 
     version: str | None
     adapter: Path | None
     slow: frozenset[str]
     heard_of: Callable[[str], bool] = lambda _question: True
-    settled: Callable[[], frozenset[str]] = frozenset
+    settled: Callable[[Sequence[Episode]], frozenset[str]] = lambda _episodes: frozenset()
 
 
 BASE = Served(None, None, frozenset())
@@ -74,14 +78,18 @@ BASE = Served(None, None, frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a version knows of a question: ids of episodes, its answer if certain; and the tokens it read."""
+    """What a version knows of a question: ids of episodes; or its answer, if certain, and what is settled.
 
-    episodes: frozenset[str]
+    `tokens` counts what it read to tell.
+    """
+
+    episodes: frozenset[str] = frozenset()
     answer: str | None = None
+    settled: Callable[[Sequence[Episode]], frozenset[str]] = lambda _episodes: frozenset()
     tokens: int = 0
 
 
-UNKNOWN = Known(frozenset())
+UNKNOWN = Known()
 
 
 def served(
@@ -126,9 +134,9 @@ def _heard_of(database: Database, version_id: str, question: str) -> bool:
         return taught.heard_of(connection, version_id, question)
 
 
-def _settled(database: Database, version_id: str) -> frozenset[str]:
+def _settled(database: Database, version_id: str, episodes: Sequence[Episode]) -> frozenset[str]:
     with database.read() as connection:
-        return taught.settled(connection, version_id)
+        return taught.settled(connection, version_id, episodes)
 
 
 # ---------------------------------------------------------------------- context
@@ -219,12 +227,18 @@ def _bare(text: str) -> str:
 
 
 def lean(results: Sequence[SearchResult], known: Known) -> list[SearchResult]:
-    """The results without the known ones, and unless the version is certain those below the best of them."""
-    left = [result for result in results if result.episode.id not in known.episodes]
+    """What is left of the results for a version that knows this.
+
+    Where it is certain, nothing; or all, if one of them may be news and matches about as well as the best.
+    Else those that it does not know and that score no less than the best one that it does.
+    """
     if known.answer is not None:
-        return left
+        settled = known.settled([result.episode for result in results])
+        least = NEWS * max((result.score for result in results), default=0.0)
+        news = any(r.score >= least for r in results if r.episode.id not in settled)
+        return list(results) if news else []
     best = max((r.score for r in results if r.episode.id in known.episodes), default=float("-inf"))
-    return [result for result in left if result.score >= best]
+    return [r for r in results if r.episode.id not in known.episodes and r.score >= best]
 
 
 # ---------------------------------------------------------------------- answers
@@ -284,16 +298,15 @@ def known(
     """
     if what.adapter is None or reader == "version" or not model.made_here:
         return Known(what.slow)
-    if prompt.holds_more_than_a_question(messages):
-        return Known(what.slow)
-    alone = prompt.closed_book(messages)
-    ids = model.prompt_ids(alone)
-    if not what.heard_of(alone[-1]["content"]) or len(ids) + max_new_tokens > model.window:
+    if prompt.holds_more_than_a_question(messages) or not what.heard_of(messages[-1]["content"]):
+        return UNKNOWN
+    ids = model.prompt_ids(messages)
+    if len(ids) + max_new_tokens > model.window:
         return UNKNOWN
     (said,) = by_heart(model, [ids], what.adapter, max_new_tokens=max_new_tokens)
     if said is None:
-        return Known(frozenset(), tokens=len(ids))
-    return Known(what.settled(), model.text(said), len(ids))
+        return Known(tokens=len(ids))
+    return Known(answer=model.text(said), settled=what.settled, tokens=len(ids))
 
 
 def respond(
@@ -344,9 +357,10 @@ def respond(
 
     left_out = UNKNOWN
     if retrieval == "lean":
-        left_out = known(model, messages, what, reader=settings.reader, max_new_tokens=max_new_tokens)
+        alone = prompt.compose(messages, system=system, placement=placement)
+        left_out = known(model, alone, what, reader=settings.reader, max_new_tokens=max_new_tokens)
     recalled, composed = recall(retrieval, left_out)
-    if left_out.answer is not None and not recalled.episodes:
+    if left_out.answer is not None and not recalled.episodes and still():
         return Answer(left_out.answer, left_out.tokens, (), what.version)
     tries = attempts(composed, what, reader=settings.reader, guarded=model.made_here)
     said, more, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)

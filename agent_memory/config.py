@@ -66,10 +66,11 @@ class DistillConfig(Section):
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
     learning_rate: float = Field(default=7e-3, gt=0)
     """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 1.5e-2 broke it. Larger want less."""
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=6, ge=1)
     """Passes over the study items that every run may make."""
-    more_steps: int = Field(default=250, ge=0)
-    """Optimiser steps that a run may take beyond those, in whole passes: what few items need."""
+    more_steps: int = Field(default=150, ge=0)
+    """Optimiser steps that a run may take beyond those, in whole passes, up to `plan.MOST_PASSES` in all:
+    what few items need."""
     batch_items: int = Field(default=24, ge=1)
     """Study items per optimiser step; passes are halved when memory runs out. In trials (100 episodes, one
     seed, not a recorded benchmark) three passes of 24 taught as much as four of 48, in less time."""
@@ -130,9 +131,9 @@ class GateConfig(Section):
     max_retention_lost: float = Field(default=0.05, ge=0, le=1)
     """Share of earlier episodes' exam items lost against the parent version, net of the reverse, beyond what
     chance explains in an exam of that size."""
-    min_gain: float = Field(default=0.05, ge=0, le=1)
-    """Share of the new exam items that the base cannot answer which the candidate must; a training that
-    collapsed under too high a learning rate answers none, and loses nothing else."""
+    min_gain: float = Field(default=0.1, ge=0, le=1)
+    """Share of the new exam items that the base cannot answer which the candidate must, but for chance: a
+    training that collapsed under too high a learning rate answers none, and loses nothing else."""
 
 
 class ConsolidationConfig(Section):

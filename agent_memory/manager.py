@@ -311,6 +311,8 @@ class MemoryManager:
     ) -> Context:  # fmt: skip
         """The context block for a query; `lean` only where the active version is asked, too.
 
+        As nobody is asked here, a lean block leaves out the episodes that are `slow`.
+
         Raises:
             InvalidInput: `retrieval` is none of the three, the query no text, or the budget not positive.
         """

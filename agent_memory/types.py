@@ -101,8 +101,8 @@ class Context:
 class Answer:
     """What the model said, what it was shown, and which version it wore for it (None: the bare base).
 
-    `prompt_tokens` counts all prompts where more than one was needed: a block that the base found no answer
-    in, the question alone, and all episodes where a lean block had left some out.
+    `prompt_tokens` counts all prompts where more than one was needed: the question alone, a block that the
+    base found no answer in, and all episodes where a lean block had left some out.
     """
 
     text: str

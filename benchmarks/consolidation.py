@@ -213,6 +213,10 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         if len(memory.versions()) < 1:
             consolidated(memory, seed=options.seed)
         tell(memory, news, first_day=1000)
+        kept_news = memory.database.path / "news.json"
+        if len(memory.versions()) < 2 and not kept_news.exists():
+            known = texts_of(memory, len(told))
+            kept_news.write_text(json.dumps(_on_news(memory, told, after, known, seed=options.seed)))
         report, wall = (None, 0.0) if len(memory.versions()) > 1 else consolidated(memory, seed=options.seed)
         examined = Examined.of(memory)
         texts = texts_of(memory, 2 * len(told))
@@ -229,21 +233,34 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         oracles = examined.said(
             [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
         )
-        by_ask = {
-            how: [memory.ask(q.text, retrieval=how).text for q in moved] for how in ("all", "lean")
-        }
-        served = {
-            f"{how}: {name}": share([examined.same(s, o) for s, o in zip(answers, meant, strict=True)])
-            for how, answers in by_ask.items()
-            for name, meant in (("stale", old), ("new", [q.answer for q in moved]))
-        }
         return {
             "episodes": options.episodes, "outcome": report and report.outcome, "wall_seconds": wall,
-            **served, "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+            "before the second run": json.loads(kept_news.read_text()),
+            "after it": _by_ask(memory, moved, old), "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
             "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
             "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
             "unchanged": share(rest),
         }  # fmt: skip
+
+
+def _on_news(
+    memory: MemoryManager, told: Sequence[facts.Told], after: Sequence[facts.Told],
+    studied: Sequence[Sequence[str]], *, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What `ask` answers about what has changed since the version was taught."""
+    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
+    moved = [q for q in asked if told[q.episode].facts[q.fact] != after[q.episode].facts[q.fact]]
+    return _by_ask(memory, moved, [told[q.episode].facts[q.fact].answer for q in moved])
+
+
+def _by_ask(memory: MemoryManager, asked: Sequence[facts.Asked], old: Sequence[str]) -> dict[str, Any]:
+    """Stale and new answers of `ask`, with a whole block and with a lean one."""
+    found: dict[str, Any] = {}
+    for how in ("all", "lean"):
+        said = [memory.ask(q.text, retrieval=how).text for q in asked]
+        for name, meant in (("stale", old), ("new", [q.answer for q in asked])):
+            found[f"{how}: {name}"] = share([Examined.same(s, m) for s, m in zip(said, meant, strict=True)])
+    return found
 
 
 def memory_line(told: Sequence[facts.Told], question: facts.Asked) -> str:

@@ -54,7 +54,9 @@ USERS = [f"user{number}" for number in range(NAMESPACES)]
 #: What happens to a worker, by weight.
 BLOWS = {"kill": 7, "stop and wake": 2, "terminate": 1}
 #: A gate that lets everything finite pass: the tiny model has nothing to lose.
-GATE = GateConfig(max_reading_lost=1, max_perplexity_rise=1e9, min_abstention=0, max_retention_lost=1)
+GATE = GateConfig(
+    max_reading_lost=1, max_perplexity_rise=1e9, min_abstention=0, max_retention_lost=1, min_gain=0
+)
 
 
 def config() -> Config:

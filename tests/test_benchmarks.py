@@ -7,6 +7,7 @@ from pathlib import Path
 from agent_memory import models
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import content
+from agent_memory.prompt import ABSTENTION
 from benchmarks import facts
 from benchmarks.arms import Examined
 from tests.memories import NAMES, fact, memory, reader
@@ -19,18 +20,26 @@ def test_the_arms_are_answered_in_batches_as_ask_answers_them_one_by_one(tmp_pat
         examined = Examined.of(alice)
         assert examined.version is not None
         asked = [f"What is the code of {name}?" for name in (*NAMES[:4], "Zorblax")]
-        for retrieval in ("all", "lean", "none"):
+        for retrieval in ("all", "none"):
             answers = [alice.ask(question, retrieval=retrieval) for question in asked]  # type: ignore[arg-type]
             blocks = [
                 alice.context(question, retrieval=retrieval).text if answer.episodes else ""  # type: ignore[arg-type]
                 for question, answer in zip(asked, answers, strict=True)
             ]
-            said = examined.served(asked, blocks)
-            if retrieval == "lean":
-                said, blocks = examined.lean(asked, [alice.search(question, k=10) for question in asked])
-                assert "" in blocks
-                assert any(blocks)
-            assert said == [answer.text for answer in answers]
+            assert examined.served(asked, blocks) == [answer.text for answer in answers]
+
+
+def test_lean_blocks_are_made_in_batches_as_ask_makes_them_one_by_one(tmp_path: Path) -> None:
+    """Of what the version is certain of, of a name that it never heard, and of what was said since."""
+    with memory(tmp_path / "m", reader(tmp_path / "model"), facts=[fact(n) for n in range(3)]) as alice:
+        alice.consolidate(progress=False)
+        alice.add("The code of Vela is Omega9.")
+        asked = [f"What is the code of {name}?" for name in (*NAMES[:3], "Zorblax")]
+        answers = [alice.ask(question, retrieval="lean") for question in asked]
+        said, blocks = Examined.of(alice).lean(asked, [alice.search(question, k=10) for question in asked])
+        assert said == [answer.text for answer in answers] == ["Omega9", "Kappa1", "Kappa2", ABSTENTION]
+        assert [bool(block) for block in blocks] == [bool(answer.episodes) for answer in answers]
+        assert [bool(block) for block in blocks] == [True, False, False, True]
 
 
 def test_names_that_are_called_unknown_are_in_no_episode() -> None:

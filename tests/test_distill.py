@@ -19,7 +19,7 @@ from agent_memory.config import DistillConfig, ModelConfig
 from agent_memory.consolidation import distill, student, targets
 from agent_memory.consolidation.checkpoint import identity
 from agent_memory.consolidation.export import export_adapter, export_model
-from agent_memory.consolidation.plan import Dealer, Deck, Plan, Step, passes
+from agent_memory.consolidation.plan import MOST_PASSES, Dealer, Deck, Plan, Step, passes
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.errors import InvalidInput, ModelError, RunFailed
 from agent_memory.models.adapters import CONFIG, WEIGHTS
@@ -201,11 +201,13 @@ def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_anchors_come_rou
 
 def test_a_run_makes_its_passes_and_as_many_whole_ones_more_as_fit_in_its_further_steps() -> None:
     config = DistillConfig(epochs=3, more_steps=20, batch_items=4)
-    for items in range(1, 100):
+    for items in range(6, 100):
         a_pass = -(-items // 4)
         further = (passes(items, config) - 3) * a_pass
         assert 20 - a_pass < further <= 20
     assert passes(7, config.model_copy(update={"more_steps": 0})) == 3
+    assert passes(1, config.model_copy(update={"more_steps": 1000})) == MOST_PASSES
+    assert passes(1, config.model_copy(update={"epochs": 50})) == 50
 
 
 def test_a_deck_is_dealt_in_whole_cards_every_card_once_a_round_and_no_round_like_the_last() -> None:

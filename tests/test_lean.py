@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from agent_memory import answer
 from agent_memory.consolidation import asking
@@ -27,72 +28,106 @@ def alice(tmp_path: Path) -> Any:
         yield made
 
 
+def shown(alice: MemoryManager, question: str = QUESTION) -> set[str]:
+    """The texts of the episodes in a lean block."""
+    return {episode.text for episode in alice.ask(question, retrieval="lean").episodes}
+
+
 def test_of_what_the_version_is_certain_it_answers_and_nothing_is_read(alice: MemoryManager) -> None:
     known = alice.ask(QUESTION, retrieval="lean")
     assert (known.text, known.version, known.episodes) == ("Kappa0", alice.versions()[0].id, ())
 
 
-def test_of_what_the_version_is_not_certain_everything_is_read(
-    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("probability", "read"), [(0.6, True), (0.8, False)])
+def test_what_the_version_would_say_but_is_not_certain_of_is_read(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch, probability: float, read: bool
 ) -> None:
-    monkeypatch.setattr(asking, "CERTAIN", 2.0)
-    read = alice.ask(QUESTION, retrieval="lean")
-    assert (read.text, read.version) == ("Kappa0", None)
-    assert fact(0) in {episode.text for episode in read.episodes}
+    monkeypatch.setattr(
+        alice.weights.model, "log_probs",
+        lambda _prompts, answers: [[math.log(probability)] * len(answer) for answer in answers],
+    )  # fmt: skip
+    assert alice.ask(QUESTION, retrieval="none").version is not None, "it is believed"
+    said = alice.ask(QUESTION, retrieval="lean")
+    assert (said.text, said.version is None) == ("Kappa0", read)
+    assert (fact(0) in {episode.text for episode in said.episodes}) == read
 
 
-def test_what_it_was_not_taught_is_read_before_a_certain_version_is_believed(
-    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("source", ["user", "tool:calendar"])
+def test_news_is_read_beside_what_the_version_knows(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """However weak the match. With the twin that drops weaker matches, the stale answer is given."""
-    alice.add("Something else altogether.")
-    unrelated = alice.ask(QUESTION, retrieval="lean")
-    assert (unrelated.text, unrelated.version) == ("Kappa0", alice.versions()[0].id)
-    assert [episode.text for episode in unrelated.episodes] == ["Something else altogether."]
-    newer = alice.add("Long ago it was quite otherwise with all of them. The code of Vela is Omega9.")
-    assert alice.search(QUESTION)[0].episode.text == fact(0), "the old one matches best"
-    real = answer.lean
+    """Also where the old one matches better. With the twin that wants a better match, the answer is stale."""
+    news = "Long ago it was quite otherwise with all of them. The code of Vela is Omega9."
+    alice.add(news, source=source)
+    assert alice.search(QUESTION)[0].episode.text == fact(0)
     with monkeypatch.context() as broken:
-        broken.setattr(answer, "lean", lambda found, known: real(found, replace(known, answer=None)))
+        broken.setattr(answer, "NEWS", 1.0)
         assert alice.ask(QUESTION, retrieval="lean").text == "Kappa0"
     said = alice.ask(QUESTION, retrieval="lean")
     assert (said.text, said.version) == ("Omega9", None)
-    assert newer.id in {episode.id for episode in said.episodes}
-    assert fact(0) not in {episode.text for episode in said.episodes}
+    assert {news, fact(0)} <= {episode.text for episode in said.episodes}
 
 
-def test_what_was_not_trusted_is_read_only_if_it_came_since(alice: MemoryManager) -> None:
-    """And what waits for a run is read, whenever it came."""
-    def shown() -> set[str]:
-        return {episode.text for episode in alice.ask(QUESTION, retrieval="lean").episodes}
-
-    alice.add("It rained here.", source="web:here")
-    assert shown() == {"It rained here."}
-    waits = alice.add("A word of somebody else.", source="web:there")
-    alice.add(fact(2))
-    assert alice.consolidate(progress=False).outcome == "promoted"
-    assert shown() == set()
-    alice.approve(waits.id)
-    assert shown() == {"A word of somebody else."}
+def test_what_has_nothing_to_do_with_the_question_is_no_news(alice: MemoryManager) -> None:
+    alice.add("Something else altogether.")
+    assert shown(alice) == set()
 
 
-def test_a_taught_episode_that_was_changed_since_is_read(alice: MemoryManager) -> None:
+def test_a_taught_episode_that_was_changed_since_is_news(alice: MemoryManager) -> None:
     (vela,) = (r.episode for r in alice.search(QUESTION) if r.episode.text == fact(0))
     alice.update(vela.id, text="The code of Vela is Omega9.")
     assert alice.ask(QUESTION, retrieval="lean").text == "Omega9"
 
 
-def test_after_earlier_turns_a_lean_block_leaves_out_what_passed_the_exam(alice: MemoryManager) -> None:
+@pytest.mark.parametrize("change", ["exam_results SET correct = 0", "study_items SET kind = 'study'"])
+def test_what_failed_its_exam_or_had_none_is_news_for_good(alice: MemoryManager, change: str) -> None:
+    assert shown(alice) == set()
+    with alice.database.write() as connection:
+        connection.execute(text(f"UPDATE {change}"))
+    assert fact(0) in shown(alice)
+
+
+def test_after_earlier_turns_all_is_read(alice: MemoryManager) -> None:
+    told = [{"role": "user", "content": "The code of Vela is Omega9."}, HELLO[1]]
     said = alice.chat([*HELLO, {"role": "user", "content": QUESTION}], retrieval="lean")
-    assert (said.text, said.version, said.episodes) == ("Kappa0", alice.versions()[0].id, ())
+    assert (said.text, said.version) == ("Kappa0", None)
+    assert fact(0) in {episode.text for episode in said.episodes}
+    assert alice.chat([*told, {"role": "user", "content": QUESTION}], retrieval="lean").text == "Omega9"
+
+
+def test_a_version_forgotten_while_it_was_asked_does_not_answer(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = answer.known
+
+    def forgetting(*args: Any, **given: Any) -> answer.Known:
+        found = real(*args, **given)
+        alice.forget([r.episode.id for r in alice.search(QUESTION) if r.episode.text == fact(0)])
+        return found
+
+    monkeypatch.setattr(answer, "known", forgetting)
+    said = alice.ask(QUESTION, retrieval="lean")
+    assert (said.text, said.version) == (ABSTENTION, None)
+
+
+def test_certainty_is_measured_on_the_prompt_that_is_answered(alice: MemoryManager) -> None:
+    """The developer's system text among it, as without a block."""
+    asked = [{"role": "system", "content": "You are a pirate."}, {"role": "user", "content": QUESTION}]
+    lean = alice.chat(asked, retrieval="lean")
+    alone = alice.chat(asked, retrieval="none")
+    assert (lean.text, lean.version) == (alone.text, alone.version) == ("Kappa0", alice.versions()[0].id)
+    assert lean.prompt_tokens == alone.prompt_tokens
 
 
 def test_where_nobody_knows_all_is_read_after_all(
     alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As with a version of another base, which leaves out what is slow."""
+    monkeypatch.setattr(answer, "known", lambda _model, _messages, what, **_: answer.Known(what.slow))
+    known = alice.ask(QUESTION, retrieval="lean")
+    assert (known.text, known.version, known.episodes) == ("Kappa0", alice.versions()[0].id, ())
     monkeypatch.setattr(asking, "SURE", 2.0)  # nothing that a version says is believed
-    monkeypatch.setattr(asking, "CERTAIN", 2.0)
-    said = alice.chat([*HELLO, {"role": "user", "content": QUESTION}], retrieval="lean")
+    said = alice.ask(QUESTION, retrieval="lean")
     assert (said.text, said.version) == ("Kappa0", None)
     assert fact(0) in {episode.text for episode in said.episodes}
     assert alice.ask(QUESTION, retrieval="none").text == ABSTENTION

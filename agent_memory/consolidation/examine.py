@@ -121,6 +121,7 @@ def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int,
     scores: dict[str, float] = {}
     if fresh:
         scores["new"] = _share([one.correct for one in fresh])
+        scores["new_error"] = 0.5 / math.sqrt(len(fresh))
         scores["new_base"] = _share([bool(one.item.known) for one in fresh])
     if earlier:
         scores["retained"] = _share([one.correct for one in earlier])

@@ -7,6 +7,7 @@ parent could do.
 Scores are shares of 0 to 1 but for the two that say otherwise:
 
     new, new_base                 exam items of new episodes right, by the candidate and by the bare base
+    new_error                     standard error of a share of so many items, at most
     retained, retained_parent     exam items of earlier episodes right, by the candidate and by its parent
     retained_error                standard error of their difference
     reading, reading_base         questions with the episode in view right
@@ -24,7 +25,7 @@ from collections.abc import Mapping
 from agent_memory.config import GateConfig
 from agent_memory.consolidation.select import LOST_RETENTION
 
-#: Standard errors by which lost retention must exceed what is allowed (one-sided 95 %).
+#: Standard errors by which what was lost, or not gained, must exceed what is allowed (one-sided 95 %).
 CHANCE = 1.64
 
 
@@ -57,5 +58,6 @@ def reasons(scores: Mapping[str, float], *, config: GateConfig, reads: bool = Tr
     if "new" in scores:
         base = scores.get("new_base", 0.0)
         gain, least = scores["new"] - base, config.min_gain * (1.0 - base)
-        found += [f"gain: {gain:.3f}, at least {least:.3f}"] if gain < least else []
+        if gain < least - CHANCE * scores.get("new_error", 0.0):
+            found.append(f"gain: {gain:.3f}, at least {least:.3f}")
     return found

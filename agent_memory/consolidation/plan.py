@@ -17,6 +17,9 @@ from typing import Any
 
 from agent_memory.config import DistillConfig
 
+#: Most passes of a run with few items (chosen: two facts are learnt by then).
+MOST_PASSES = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -29,7 +32,8 @@ class Step:
 
 def passes(items: int, config: DistillConfig) -> int:
     """How often a run passes over its items at most: `epochs`, and as often more as fits in `more_steps`."""
-    return config.epochs + config.more_steps // -(-items // config.batch_items)
+    more = config.more_steps // -(-items // config.batch_items)
+    return max(config.epochs, min(config.epochs + more, MOST_PASSES))
 
 
 @dataclass(frozen=True, slots=True)

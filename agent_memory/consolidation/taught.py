@@ -9,12 +9,14 @@ capitals tell, so no other base is kept from answering.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, exists, or_, select
 
 from agent_memory.consolidation.questions import names
 from agent_memory.consolidation.wording import is_word
 from agent_memory.store import tables
+from agent_memory.types import Episode
 
 _OPENING = re.compile(r"(?:^|[.!?:]\s+)\W*(\w+)")
 _POSSESSIVE = re.compile(r"['’]s?$")
@@ -25,26 +27,30 @@ def heard_of(connection: Connection, version_id: str, question: str) -> bool:
     return all(_stands(connection, version_id, word) for word in asked_names(question))
 
 
-def settled(connection: Connection, version_id: str) -> frozenset[str]:
-    """The ids of the episodes that cannot be news to a version, in their present revision.
+def settled(connection: Connection, version_id: str, episodes: Sequence[Episode]) -> frozenset[str]:
+    """The ids of the episodes that cannot be news to a version, in the revisions given.
 
-    It was taught them, or they were not trusted and lay there before its run began. What waits for a run may
-    well be newer than what the version was taught, and so may whatever was added or changed since.
+    It was taught them, in these revisions, from items that its exam could ask for, and did not get every one
+    of those wrong.
     """
-    m, e = tables.version_episodes.c, tables.episodes.c
-    same = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, e.revision == m.revision)
-    own = and_(m.version_id == version_id, m.part == "learnt")
-    learnt = select(e.id).join_from(tables.version_episodes, tables.episodes, same).where(own)
-    v, r = tables.versions.c, tables.runs.c
-    passed_over = (
-        select(e.id)
-        .join_from(tables.versions, tables.runs, v.run_id == r.id)
-        .join(tables.episodes, e.namespace_id == v.namespace_id)
+    m, i, x = tables.version_episodes.c, tables.study_items.c, tables.exam_results.c
+    e = tables.episodes.c
+    present = and_(m.episode_id == e.id, m.namespace_id == e.namespace_id, m.revision == e.revision)
+    examined = exists().where(i.episode_pk == e.pk, i.revision == e.revision, i.kind == "exam")
+    marks = exists().where(x.version_id == m.version_id, x.episode_pk == e.pk, x.revision == e.revision)
+    found = connection.execute(
+        select(e.id, e.revision)
+        .join_from(tables.version_episodes, tables.episodes, present)
         .where(
-            v.id == version_id, e.trust == "untrusted", e.revision == 1, e.created_at < r.started_at
+            m.version_id == version_id,
+            m.part == "learnt",
+            m.episode_id.in_([episode.id for episode in episodes]),
+            examined,
+            or_(~marks, marks.where(x.correct)),
         )
-    )
-    return frozenset(connection.execute(learnt.union(passed_over)).scalars())
+    ).all()
+    revisions = {row.id: row.revision for row in found}
+    return frozenset(one.id for one in episodes if revisions.get(one.id) == one.revision)
 
 
 def _stands(connection: Connection, version_id: str, word: str) -> bool:
