@@ -190,8 +190,10 @@ class PromptConfig(Section):
     reading (train with `DistillConfig.batch_scenes`; the gate then rejects what lost it)."""
     budget_tokens: int = Field(default=700, ge=16)
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
-    retrieval: Literal["all", "lean", "none"] = "all"
-    """What `ask` and `chat` recall unless told; see the four arms in `benchmarks/consolidation.py`."""
+    retrieval: Literal["all", "lean", "none"] | None = None
+    """What `ask` and `chat` recall unless told. None is what `benchmarks/consolidation.py` shows to be best:
+    lean where a version can tell how certain it is (the bundled reader's, unless it reads by itself), else
+    all."""
     most_episodes: int = Field(default=10, ge=1)
     """Search results that a block may use, within its budget."""
     max_answer_tokens: int = Field(default=64, ge=1)

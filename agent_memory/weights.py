@@ -110,7 +110,7 @@ class Weights:
             search=self._of(namespace),
             what=what,
             still=lambda: self._is_served(namespace, what),
-            retrieval=retrieval or self._config.prompt.retrieval,
+            retrieval=retrieval or self._config.prompt.retrieval or self._best_retrieval(),
             settings=self._config.prompt,
             system=system,
             max_new_tokens=max_new_tokens or self._config.prompt.max_answer_tokens,
@@ -134,6 +134,10 @@ class Weights:
             adapter=adapter,
             system=prompt.ASK_SYSTEM,
         )
+
+    def _best_retrieval(self) -> Retrieval:
+        """See `PromptConfig.retrieval`."""
+        return "lean" if self.model.made_here and self._config.prompt.reader == "base" else "all"
 
     def _of(self, namespace: Namespace) -> answer.Search:
         return lambda query, most: self._search(namespace, query, most)

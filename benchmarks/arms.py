@@ -114,7 +114,10 @@ class Examined:
         """What the version knows of each question alone; see `answer.known`."""
         owner = self.memory.weights._owner(self.memory.fixed or Namespace("bench", None))
         what = answer.served(self.memory.database, owner)
-        messages = [[{"role": "user", "content": question}] for question in questions]
+        messages = [
+            prompt.compose([{"role": "user", "content": question}], system=prompt.ASK_SYSTEM)
+            for question in questions
+        ]
         return [
             answer.known(
                 self.asker.model, one, what, reader=self.memory.config.prompt.reader,

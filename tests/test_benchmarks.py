@@ -40,6 +40,8 @@ def test_lean_blocks_are_made_in_batches_as_ask_makes_them_one_by_one(tmp_path: 
         assert said == [answer.text for answer in answers] == ["Omega9", "Kappa1", "Kappa2", ABSTENTION]
         assert [bool(block) for block in blocks] == [bool(answer.episodes) for answer in answers]
         assert [bool(block) for block in blocks] == [True, False, False, True]
+        (known,) = Examined.of(alice).known(asked[1:2])
+        assert known.tokens == answers[1].prompt_tokens, "the version is asked in the same words"
 
 
 def test_names_that_are_called_unknown_are_in_no_episode() -> None:

@@ -87,6 +87,15 @@ def test_what_failed_its_exam_or_had_none_is_news_for_good(alice: MemoryManager,
     assert fact(0) in shown(alice)
 
 
+def test_it_is_what_ask_does_unless_told_where_certainty_can_be_told(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert alice.ask(QUESTION).episodes == ()
+    assert alice.ask(QUESTION, retrieval="all").episodes
+    monkeypatch.setattr(type(alice.weights.model), "made_here", False)
+    assert alice.ask(QUESTION).episodes
+
+
 def test_after_earlier_turns_all_is_read(alice: MemoryManager) -> None:
     told = [{"role": "user", "content": "The code of Vela is Omega9."}, HELLO[1]]
     said = alice.chat([*HELLO, {"role": "user", "content": QUESTION}], retrieval="lean")
