@@ -66,9 +66,9 @@ class DistillConfig(Section):
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
     learning_rate: float = Field(default=7e-3, gt=0)
     """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 1.5e-2 broke it. Larger want less."""
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Passes over the study items that every run may make."""
-    more_steps: int = Field(default=150, ge=0)
+    more_steps: int = Field(default=250, ge=0)
     """Optimiser steps that a run may take beyond those, in whole passes, up to `plan.MOST_PASSES` in all:
     what few items need."""
     batch_items: int = Field(default=24, ge=1)
