@@ -268,7 +268,7 @@ def test_in_an_agent_the_middleware_gives_the_scope_and_leaves_out_what_the_vers
             assert worn == version
 
 
-def test_in_an_agent_a_version_that_is_certain_is_shown_only_what_it_was_not_taught(tmp_path):
+def test_in_an_agent_a_version_that_is_certain_is_shown_episodes_only_if_there_is_news(tmp_path):
     made = memory_of_codes(tmp_path / "memory", reader(tmp_path / "model"), facts=[fact(0), fact(1)])
     with made as memory:
         memory.consolidate(progress=False)
@@ -279,7 +279,7 @@ def test_in_an_agent_a_version_that_is_certain_is_shown_only_what_it_was_not_tau
         memory.add("The code of Vela is Omega9.")
         text, _ = asked(memory, ours, question=question, max_tokens=16)
         assert "Omega9" in text
-        assert "Kappa" not in text
+        assert "Kappa0" in text
         text, _ = asked(memory, ours, question="What is the code of Zorblax?", max_tokens=16)
         assert "Kappa0" in text
 
