@@ -5,8 +5,8 @@
     weights     the active version, no block
     both        as `ask` serves it with the k best episodes: the base reads the block, and where it declines,
                 the active version is asked the question alone
-    lean        the same with the lean block: none of what the version was taught where it is certain of its
-                answer; where nobody knows then, the base reads the k best, and the tokens of both are counted
+    lean        the same with the lean block: nothing where the version is certain of its answer and nothing
+                found may be news to it, else the k best
     oracle      the base, the fact's own episode and nothing else
 
 All are asked the same questions. What `ask` does one at a time is done in batches here; that both give

@@ -222,9 +222,7 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         texts = texts_of(memory, 2 * len(told))
         studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
         asked = [q for q in facts.questions(after, studied, seed=options.seed) if q.kind == "value"]
-        moved = [
-            q for q in asked if told[q.episode].facts[q.fact].value != after[q.episode].facts[q.fact].value
-        ]
+        moved = _moved(asked, told, after)
         old = [told[q.episode].facts[q.fact].answer for q in moved]
         said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
         untouched = [q for q in asked if q not in moved]
@@ -236,7 +234,8 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         return {
             "episodes": options.episodes, "outcome": report and report.outcome, "wall_seconds": wall,
             "before the second run": json.loads(kept_news.read_text()),
-            "after it": _by_ask(memory, moved, old), "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+            "after it": _by_ask(memory, moved, old),
+            "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
             "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
             "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
             "unchanged": share(rest),
@@ -249,8 +248,15 @@ def _on_news(
 ) -> dict[str, Any]:  # fmt: skip
     """What `ask` answers about what has changed since the version was taught."""
     asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
-    moved = [q for q in asked if told[q.episode].facts[q.fact] != after[q.episode].facts[q.fact]]
+    moved = _moved(asked, told, after)
     return _by_ask(memory, moved, [told[q.episode].facts[q.fact].answer for q in moved])
+
+
+def _moved(
+    asked: Sequence[facts.Asked], told: Sequence[facts.Told], after: Sequence[facts.Told]
+) -> list[facts.Asked]:
+    """The questions about facts that have another value afterwards."""
+    return [q for q in asked if told[q.episode].facts[q.fact].value != after[q.episode].facts[q.fact].value]
 
 
 def _by_ask(memory: MemoryManager, asked: Sequence[facts.Asked], old: Sequence[str]) -> dict[str, Any]:

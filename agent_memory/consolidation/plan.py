@@ -17,7 +17,7 @@ from typing import Any
 
 from agent_memory.config import DistillConfig
 
-#: Most passes of a run with few items (chosen: two facts are learnt by then).
+#: Most passes of a run with few items (chosen: it bounds the time of a run on two or three episodes).
 MOST_PASSES = 40
 
 
