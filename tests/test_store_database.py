@@ -251,8 +251,8 @@ def test_a_memory_opened_before_a_fork_works_on_both_sides(place: Place) -> None
 def failing_at(database: Database, n: int) -> Callable[[], int]:
     """Makes the n-th statement from now on fail; returns a function that ends it and tells how many ran.
 
-    SQLite itself stops it in the middle, or the next one if the n-th is too short for that. The index's thread
-    is left alone: what it runs is no part of the operation, and comes when it likes.
+    SQLite itself stops it in the middle, or the next one if the n-th is too short for that. The thread
+    of the index is left alone: what it runs is no part of the operation.
     """
     ran, failed = 0, False
     watched: list[sqlite3.Connection] = []
