@@ -64,20 +64,19 @@ class DistillConfig(Section):
     """Of the LoRA matrices."""
     targets: Literal["all-linear", "mlp", "down_proj", "q_v", "gate_up"] = "all-linear"
     """Modules that carry LoRA; see the ablation in `benchmarks/consolidation.py`."""
-    learning_rate: float = Field(default=7e-3, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 1.5e-2 broke it. Larger want less."""
-    epochs: int = Field(default=4, ge=1)
+    epochs: int = Field(default=5, ge=1)
     """Passes over the study items that every run may make."""
-    more_steps: int = Field(default=250, ge=0)
+    more_steps: int = Field(default=150, ge=0)
     """Optimiser steps that a run may take beyond those, in whole passes, up to `plan.MOST_PASSES` in all:
     what few items need."""
-    batch_items: int = Field(default=24, ge=1)
-    """Study items per optimiser step; passes are halved when memory runs out. In a trial (100 episodes, one
-    seed, not a recorded benchmark) three passes of 24 taught as much as four of 48 at a rate of 1e-2, in less
-    time; five of 48 taught more, in more."""
-    batch_anchors: int = Field(default=8, ge=0)
+    batch_items: int = Field(default=48, ge=1)
+    """Study items per optimiser step; passes are halved when memory runs out. In trials (100 episodes, not
+    recorded benchmarks) half as many, in steps of less rate, taught less in the same time."""
+    batch_anchors: int = Field(default=32, ge=0)
     """Unknown-name questions per optimiser step."""
-    batch_texts: int = Field(default=2, ge=0)
+    batch_texts: int = Field(default=4, ge=0)
     """Unrelated conversations per optimiser step."""
     batch_scenes: int = Field(default=0, ge=0)
     """Blocks with questions about them per optimiser step, for versions that are to read (see
@@ -96,7 +95,7 @@ class DistillConfig(Section):
     """In how many sentences a fact is trained: the questions of a group, and as many further wordings of them
     around the same words as are missing: three of each at most, and at least half as many as there are
     questions. 0: the questions alone. English, so for the bundled reader alone."""
-    checkpoint_steps: int = Field(default=100, ge=1)
+    checkpoint_steps: int = Field(default=50, ge=1)
     """Optimiser steps between checkpoints: what a kill costs."""
     unknown_items: int = Field(default=2000, ge=0)
     """Anchors about names that never occurred; without many the student answers anything (measured)."""

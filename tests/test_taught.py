@@ -65,6 +65,22 @@ def test_a_version_has_heard_of_the_names_in_its_own_episodes(alice: MemoryManag
     assert not heard_of(alice, "What is the code of Ode?"), "it is only a part of other words"
 
 
+def test_a_version_has_heard_of_a_thing_only_where_its_words_stand_together(tmp_path: Path) -> None:
+    facts = [f"{fact(0)} My red bag is behind the door.", f"{fact(1)} The blue pen is in the amber crate."]
+    with memory(tmp_path / "memory", reader(tmp_path / "model"), facts=facts) as made:
+        made.consolidate(progress=False)
+        for question in (
+            "Where is my red bag?",
+            "Well, where is my red bag, please?",
+            "Where is my red bag kept?",  # "kept" stands nowhere
+            "Where is the blue pen?",
+            "What is it with the red pen there?",  # no phrasing tells what it asks about
+        ):
+            assert heard_of(made, question), question
+        for question in ("Where is my red pen?", "Where is the amber bag?", "Where is my umbrella?"):
+            assert not heard_of(made, question), question
+
+
 def test_letters_of_any_kind_are_the_same_in_both_cases(tmp_path: Path) -> None:
     told = "The code of Vela is Kappa0. Élodie O’Brien said so."
     with memory(tmp_path / "memory", reader(tmp_path / "model"), facts=[told]) as made:

@@ -2,19 +2,23 @@
 
 Weights that are asked about a name they never met mix what they know, and do not notice. The record does: it
 holds the episodes that a version was taught, as they are now. So a version of the bundled reader is not asked
-about a name that stands in none of them; the base answers instead. Where a name begins and ends, English
-capitals tell, so no other base is kept from answering.
+about a name that stands in none of them, nor about "the red pen" where one tells of a red bag and another of
+a pen; the base answers instead. Where a name begins and ends, English capitals tell, and the phrasings that
+the bundled reader brings, so no other base is kept from answering.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import Connection, and_, exists, or_, select
+from sqlalchemy import Connection, and_, exists, false, or_, select
 
-from agent_memory.consolidation.questions import names
+from agent_memory.consolidation.phrasings import Phrasings
+from agent_memory.consolidation.questions import content, names
 from agent_memory.consolidation.wording import is_word
+from agent_memory.models.loading import READER
 from agent_memory.store import tables
 from agent_memory.types import Episode
 
@@ -23,8 +27,17 @@ _POSSESSIVE = re.compile(r"['’]s?$")
 
 
 def heard_of(connection: Connection, version_id: str, question: str) -> bool:
-    """Whether each name in a question stands in an episode of the version; case does not count."""
-    return all(_stands(connection, version_id, word) for word in asked_names(question))
+    """Whether each name in a question, and what it asks about, stands in an episode of the version.
+
+    Case does not count. What it asks about is known where a phrasing of the bundled reader fits: then those
+    of its words that the episodes have at all must stand together in one. (Words that they do not have may
+    belong to the question: "Where is the red bag *kept*?")
+    """
+    if not all(_stands(connection, version_id, word) for word in asked_names(question)):
+        return False
+    subject = asked_about(question)
+    having = [subject & content(text) for text in _texts(connection, version_id, sorted(subject))]
+    return not subject or frozenset().union(*having) in having
 
 
 def settled(connection: Connection, version_id: str, episodes: Sequence[Episode]) -> frozenset[str]:
@@ -54,13 +67,18 @@ def settled(connection: Connection, version_id: str, episodes: Sequence[Episode]
 
 
 def _stands(connection: Connection, version_id: str, word: str) -> bool:
+    pattern = re.compile(rf"(?<!\w){re.escape(_folded(word))}")
+    return any(pattern.search(_folded(text)) for text in _texts(connection, version_id, [word]))
+
+
+def _texts(connection: Connection, version_id: str, words: Sequence[str]) -> Sequence[str]:
+    """The version's episodes, or of these at least those that have one of the words."""
     m, e = tables.version_episodes.c, tables.episodes.c
     own = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, m.version_id == version_id)
     found = select(e.text).join_from(tables.version_episodes, tables.episodes, own)
-    if word.isascii() and word.isalnum():  # the database knows no other letters, and it is only to be faster
-        found = found.where(e.text.icontains(word, autoescape=True))
-    pattern = re.compile(rf"(?<!\w){re.escape(_folded(word))}")
-    return any(pattern.search(_folded(text)) for text in connection.execute(found).scalars())
+    if all(word.isascii() and word.isalnum() for word in words):  # the database knows no other letters
+        found = found.where(or_(false(), *(e.text.icontains(word, autoescape=True) for word in words)))
+    return connection.execute(found).scalars().all()
 
 
 def _folded(text: str) -> str:
@@ -82,6 +100,20 @@ def asked_names(question: str) -> list[str]:
         found += [] if first in opening or not _is_marked(first) else [first]
         found += [word for word in rest if _is_marked(word) and not is_word(word.lower())]
     return found
+
+
+def asked_about(question: str) -> frozenset[str]:
+    """The words of what a question asks about, ordinary ones left out; none where no phrasing fits it."""
+    placed = _phrasings().placed([question])
+    if placed is None:
+        return frozenset()
+    clauses = [content(clause) for clause in re.split(r"[,:] ", placed.name)]  # "Well, the red bag"
+    return next((clause for clause in reversed(clauses) if clause), frozenset())
+
+
+@cache
+def _phrasings() -> Phrasings:
+    return Phrasings.of(READER)
 
 
 def _is_marked(word: str) -> bool:
