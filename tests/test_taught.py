@@ -77,7 +77,12 @@ def test_a_version_has_heard_of_a_thing_only_where_its_words_stand_together(tmp_
             "What is it with the red pen there?",  # no phrasing tells what it asks about
         ):
             assert heard_of(made, question), question
-        for question in ("Where is my red pen?", "Where is the amber bag?", "Where is my umbrella?"):
+        for question in (
+            "Where is my red pen?",
+            "And where is my red pen",
+            "Where is the amber bag?",
+            "Where is my umbrella?",
+        ):
             assert not heard_of(made, question), question
 
 

@@ -17,12 +17,15 @@ from sqlalchemy import Connection, and_, exists, false, or_, select
 
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import content, names
-from agent_memory.consolidation.wording import is_word
+from agent_memory.consolidation.wording import OPENINGS, is_word
 from agent_memory.models.loading import READER
 from agent_memory.store import tables
 from agent_memory.types import Episode
 
 _OPENING = re.compile(r"(?:^|[.!?:]\s+)\W*(\w+)")
+_LEAD = re.compile("|".join(re.escape(one.removesuffix("{}")) for one in OPENINGS))
+#: What may stand before the name where a phrasing begins with it: "Do you know the red bag's owner?"
+_ASKING = frozenset({"know", "remember", "need", "am", "wondering", "forgot"})
 _POSSESSIVE = re.compile(r"['’]s?$")
 
 
@@ -104,10 +107,10 @@ def asked_names(question: str) -> list[str]:
 
 def asked_about(question: str) -> frozenset[str]:
     """The words of what a question asks about, ordinary ones left out; none where no phrasing fits it."""
-    placed = _phrasings().placed([question])
+    placed = _phrasings().placed([f"{_LEAD.sub('', question).rstrip(' ?.')}?"])
     if placed is None:
         return frozenset()
-    clauses = [content(clause) for clause in re.split(r"[,:] ", placed.name)]  # "Well, the red bag"
+    clauses = [content(clause) - _ASKING for clause in re.split(r"[,:] ", placed.name)]  # "By the way, Bo"
     return next((clause for clause in reversed(clauses) if clause), frozenset())
 
 
