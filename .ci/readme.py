@@ -101,6 +101,31 @@ def number(*path: str, unit: str = "", digits: int = 1) -> Pick:
     return lambda found: f"{_at(found, path):,.{digits}f}{unit}".replace(",", " ")
 
 
+def within(name: str, interval: str) -> Pick:
+    """A number with its interval, if that was recorded."""
+
+    def pick(found: Mapping[str, Any]) -> str:
+        low, high = found.get(interval, (None, None))
+        return f"{found[name]:.2f}" + ("" if low is None else f" ({low:.2f}–{high:.2f})")
+
+    return pick
+
+
+def signed_percent(*path: str) -> Pick:
+    """A relative change at this place of the result, with its sign."""
+    return lambda found: f"{100 * _at(found, path):+.1f} %".replace("-", "−")
+
+
+def timed(pick: Pick, *path: str) -> Pick:
+    """The same, with a word where `resumed` at this place says that the time is not whole."""
+    return lambda found: pick(found) + (" (resumed, not the whole time)" if _resumed(found, path) else "")
+
+
+def _resumed(found: Mapping[str, Any], path: Sequence[str]) -> bool:
+    """Whether a measurement was resumed; those from before it was noted were not asked."""
+    return bool(_at(found, path).get("resumed"))
+
+
 def _at(found: Any, path: Sequence[str]) -> Any:
     for name in path:
         found = found[int(name)] if isinstance(found, list) else found[name]
@@ -131,14 +156,19 @@ def consolidation_rows(
         ("weights alone, no episode in view", "95 % of the oracle", run, percent("value: weights")),
         ("the same, questions in held-out frames", "", run, percent("held: weights")),
         ("the same, reversed questions", "", run, percent("reversed: weights")),
-        ("retrieval", "", run, percent("value: retrieval")),
-        ("both: the base reads the block, the version answers where it declines", "not worse than each", run,
-         percent("value: both")),
-        ("reversed questions, retrieval", "", run, percent("reversed: retrieval")),
-        ("reversed questions, both", "not worse than each", run, percent("reversed: both")),
-        ("context tokens, retrieval", "", run, number("context_tokens", "all")),
-        ("context tokens, lean", "1/3 of that", run, number("context_tokens", "lean")),
-        ("right with the lean block", "retrieval", run, percent("value: lean")),
+        ("results in the block (k, chosen on other questions)", "", run, number("k", digits=0)),
+        ("retrieval of k", "", run, percent("value: retrieval")),
+        ("both, with k: the base reads the block, the version answers where it declines",
+         "not worse than each", run, percent("value: both")),
+        ("reversed questions, retrieval of k", "", run, percent("reversed: retrieval")),
+        ("reversed questions, both, with k", "not worse than each", run, percent("reversed: both")),
+        ("context tokens, retrieval of k", "", run, number("context_tokens", "all")),
+        ("context tokens, lean, of k", "1/3 of that", run, number("context_tokens", "lean")),
+        ("right with the lean block, of k", "retrieval", run, percent("value: lean")),
+        ("right by `ask` as shipped", "", run, percent("as shipped", "value")),
+        ("the same, questions in held-out frames", "", run, percent("as shipped", "held")),
+        ("the same, reversed questions", "", run, percent("as shipped", "reversed")),
+        ("tokens of all prompts of a question, `ask` as shipped", "", run, number("as shipped", "tokens")),
         ("reading of other memories, by the base alone", "", run, percent("reading_base")),
         ("the same as served, by the base again", "by construction", run, percent("reading")),
         ("the same by the version itself, as an export is used", "1 point less", run,
@@ -149,7 +179,12 @@ def consolidation_rows(
         ("of questions about `slow` episodes, right without retrieval", "97 %", run,
          percent("right_about_slow")),
         ("of wholly known episodes, marked `slow`", "85 %", run, percent("known_episodes_marked_slow")),
-        ("seconds, all stages, two cores", seconds, run, number("report", "wall_seconds", digits=0)),
+        ("examined-anchor perplexity, change", "+1 %", run,
+         signed_percent("report", "scores", "perplexity_rise")),
+        ("KL from the base on examined anchors, nats per token", "", run,
+         number("report", "scores", "anchor_kl", digits=2)),
+        ("seconds, all stages, two cores", seconds, run,
+         timed(number("report", "wall_seconds", digits=0), "report")),
         ("its exam: questions that were never trained on, right without an episode", "", run,
          percent("report", "scores", "new")),
     )  # fmt: skip
@@ -210,9 +245,9 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          percent("after it", "lean: new")),
         ("the same, stale", "", "consolidation-changed-20", percent("after it", "lean: stale")),
         ("share of the gain kept after 20 runs", "0.90", "consolidation-sequential",
-         number("gain_kept", digits=2)),
+         within("gain_kept", "gain_kept_interval")),
         ("seconds of run 20 to those of run 2", "2", "consolidation-sequential",
-         number("time_of_last_to_second", digits=2)),
+         timed(number("time_of_last_to_second", digits=2))),
         ("100 episodes once more (seed 2): weights alone", "95 % of the oracle", ANOTHER,
          percent("value: weights")),
         ("the same: its oracle", "92 %", ANOTHER, percent("value: oracle")),

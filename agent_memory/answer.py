@@ -54,6 +54,9 @@ CHARACTERS_PER_TOKEN = 3
 #: scores are standardised, so what has nothing to do with the question has about 0 or less).
 NEWS = 0.5
 
+#: Results that a block may use where the bundled reader reads it, and where another does.
+FEW, MANY = 2, 10
+
 #: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
 SPARE = 4
 
@@ -150,7 +153,7 @@ def context(
     retrieval: Retrieval,
     known: Known | None = None,
     count: Callable[[str], int] | None = None,
-    most: int = 10,
+    most: int = MANY,
     largest: int = 1000,
 ) -> Context:
     """The block for a query within a budget.
@@ -319,12 +322,13 @@ def respond(
     settings: PromptConfig,
     system: str = "",
     max_new_tokens: int,
+    largest: int = 1000,
     still: Callable[[], bool] = lambda: True,
 ) -> Answer:
     """What is answered to the messages with the recalled block in place: by the base, the version, or both.
 
-    `still` tells whether the version is served yet; it is asked again before the version comes second, since
-    a forget may have come meanwhile.
+    `still` tells whether the version is served yet; it is asked again whenever the version is to speak, since
+    a forget may have come meanwhile; then the base speaks.
 
     Raises:
         InvalidInput: there is no user message, or the conversation does not fit the model's window.
@@ -351,7 +355,8 @@ def respond(
             retrieval=how if room > 8 else "none",
             known=without,
             count=lambda text: len(model.token_ids(text)),
-            most=settings.most_episodes,
+            most=settings.most_episodes or (FEW if model.made_here else MANY),
+            largest=largest,
         )
         return found, prompt.compose(messages, block=found.text, system=system, placement=placement)
 
@@ -380,11 +385,14 @@ def _said(
     """The first answer that does not abstain, or the last; the tokens of all prompts; whose words it is."""
     said, tokens, version = "", 0, None
     for one in tries:
+        gone = one.adapter is not None and not still()
         ids = model.prompt_ids(one.messages)
-        if tokens and (len(ids) + max_new_tokens > model.window or not still()):
+        if tokens and (gone or len(ids) + max_new_tokens > model.window):
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word
-        ((made, doubt),) = heard(model, [ids], one.adapter, max_new_tokens=max_new_tokens)
-        tokens, version = tokens + (1 + doubt) * len(ids), None if doubt else one.version
+        ((made, doubt),) = heard(
+            model, [ids], None if gone else one.adapter, max_new_tokens=max_new_tokens
+        )
+        tokens, version = tokens + (1 + doubt) * len(ids), None if doubt or gone else one.version
         said = model.text(made)
         if not abstains(said):
             break

@@ -194,8 +194,10 @@ class PromptConfig(Section):
     """What `ask` and `chat` recall unless told. None is what `benchmarks/consolidation.py` shows to be best:
     lean where a version can tell how certain it is (the bundled reader's, unless it reads by itself), else
     all."""
-    most_episodes: int = Field(default=10, ge=1)
-    """Search results that a block may use, within its budget."""
+    most_episodes: int | None = Field(default=None, ge=1)
+    """Search results that a block may use, within its budget. None: ten; two where the bundled reader reads
+    it, which loses its place among more (right by number of results: `benchmarks/consolidation.py`) and needs
+    two to see that something has changed."""
     max_answer_tokens: int = Field(default=64, ge=1)
     """Longest answer of `ask` and `chat`."""
 

@@ -389,6 +389,9 @@ class MemoryManager:
     def rollback(self, *, user_id: str | None = None, agent_id: str | None = None) -> Version | None:
         """The version that is served now: the newest earlier one that verifies, None for the bare base.
 
+        Earlier ones of the same base model count; those that it passes over are logged, with the reason. A
+        run that goes on from the version that was rolled back fails.
+
         Raises:
             NotFound: no version is active.
         """

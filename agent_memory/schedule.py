@@ -23,6 +23,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select
 
+from agent_memory.consolidation.select import gave_nothing, learnable
 from agent_memory.errors import InvalidInput
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -56,7 +57,7 @@ class State:
     since: datetime
     """The last attempt, or when the rule was set if that is later."""
     new_episodes: int
-    """Trusted episodes that the active version does not hold in their present revision."""
+    """Trusted episodes that the active version does not hold in their present revision, and may learn."""
     last_added_at: datetime | None = None
     rebuild: bool = False
     """A forget took the weights of other episodes too: they were learnt, and no served version holds them."""
@@ -200,7 +201,7 @@ def describe(database: Database, namespace: Namespace) -> dict[str, Any] | None:
         ).first()
         if row is None:
             return None
-        state = read_state(connection, row.namespace_id, set_at=row.updated_at)
+        state = read_state(connection, row.namespace_id, set_at=row.updated_at, now=now)
         last = connection.execute(
             select(j.state, j.holder, j.attempts, j.finished_at, j.error)
             .where(j.namespace_id == row.namespace_id)
@@ -228,15 +229,16 @@ def due_namespaces(connection: Connection, *, now: datetime) -> Sequence[int]:
         .where(table.c.enabled, ~waiting)
         .order_by(table.c.namespace_id)
     ).all()
-    return [
-        row.namespace_id
-        for row in rows
-        if due(_from_json(row.rule), read_state(connection, row.namespace_id, set_at=row.updated_at), now)
-    ]
+    found: list[int] = []
+    for row in rows:
+        state = read_state(connection, row.namespace_id, set_at=row.updated_at, now=now)
+        if due(_from_json(row.rule), state, now):
+            found.append(row.namespace_id)
+    return found
 
 
-def read_state(connection: Connection, namespace_id: int, *, set_at: datetime) -> State:
-    """What a rule that was set at `set_at` is asked about."""
+def read_state(connection: Connection, namespace_id: int, *, set_at: datetime, now: datetime) -> State:
+    """What a rule that was set at `set_at` is asked about now."""
     jobs, runs, episodes = tables.jobs.c, tables.runs.c, tables.episodes.c
     ended = runs.outcome.in_(("promoted", "rejected", "nothing"))
     attempts = [
@@ -251,9 +253,9 @@ def read_state(connection: Connection, namespace_id: int, *, set_at: datetime) -
     ).scalar()
     return State(
         since=max([set_at, *(time for time in attempts if time is not None)]),
-        new_episodes=_unlearnt(connection, namespace_id),
+        new_episodes=_unlearnt(connection, namespace_id, now=now),
         last_added_at=last_added_at,
-        rebuild=_must_rebuild(connection, namespace_id),
+        rebuild=_must_rebuild(connection, namespace_id, now=now),
     )
 
 
@@ -268,31 +270,33 @@ def _own(connection: Connection, namespace: Namespace, *, now: datetime) -> int:
 
 
 def _held(namespace_id: int, state: str) -> ColumnElement[bool]:
-    """Whether a version in that state has learnt the present revision of the episode of the outer query."""
+    """Whether a version in that state, served now or once, has learnt the outer query's episode as it is."""
     e, m, v = tables.episodes.c, tables.version_episodes.c, tables.versions.c
     return exists().where(
         m.version_id == v.id,
         v.namespace_id == namespace_id,
         v.state == state,
+        v.promoted_at.is_not(None),
         m.part == "learnt",
         m.episode_id == e.id,
         m.revision == e.revision,
     )
 
 
-def _unlearnt(connection: Connection, namespace_id: int) -> int:
-    """How many trusted episodes the active version does not hold in their present revision."""
-    e = tables.episodes.c
-    wanted = (e.namespace_id == namespace_id, e.trust == "trusted", ~_held(namespace_id, "active"))
+def _unlearnt(connection: Connection, namespace_id: int, *, now: datetime) -> int:
+    """How many episodes the active version does not hold as they are, without those that gave nothing.
+
+    Bases are not known here: what gave nothing to one is not counted for any, so that no run is due in vain.
+    """
+    wanted = (learnable(namespace_id, now=now), ~_held(namespace_id, "active"), ~gave_nothing())
     count = select(func.count()).select_from(tables.episodes).where(*wanted)
     return int(connection.execute(count).scalar_one())
 
 
-def _must_rebuild(connection: Connection, namespace_id: int) -> bool:
+def _must_rebuild(connection: Connection, namespace_id: int, *, now: datetime) -> bool:
     """Whether an episode that is still there was learnt by a tainted version, and not by the active one."""
-    e = tables.episodes.c
     lost = (_held(namespace_id, "tainted"), ~_held(namespace_id, "active"))
-    found = select(e.id).where(e.namespace_id == namespace_id, e.trust == "trusted", *lost).limit(1)
+    found = select(tables.episodes.c.id).where(learnable(namespace_id, now=now), *lost).limit(1)
     return connection.execute(found).first() is not None
 
 

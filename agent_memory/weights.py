@@ -7,6 +7,7 @@ logic is theirs.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from agent_memory.types import (
 if TYPE_CHECKING:
     from agent_memory.consolidation.writers import QuestionWriter
     from agent_memory.models.local import LocalModel
+
+logger = logging.getLogger(__name__)
 
 #: A search within a namespace: query, how many.
 SearchIn = Callable[[Namespace, str, int], Sequence[SearchResult]]
@@ -88,7 +91,7 @@ class Weights:
             retrieval=retrieval,
             known=answer.Known(what.slow),
             count=None if model is None else lambda text: len(model.token_ids(text)),
-            most=self._config.prompt.most_episodes,
+            most=self._config.prompt.most_episodes or answer.MANY,
             largest=self._config.search.max_k,
         )
 
@@ -114,6 +117,7 @@ class Weights:
             settings=self._config.prompt,
             system=system,
             max_new_tokens=max_new_tokens or self._config.prompt.max_answer_tokens,
+            largest=self._config.search.max_k,
         )
 
     def ask(
@@ -192,12 +196,12 @@ class Weights:
             return writers.OwnWriter(self.model, config=study, trained_to_ask=self.model.made_here)
         if wanted == "templates":
             return writers.TemplateWriter()
-        if hasattr(wanted, "write"):
+        if hasattr(wanted, "write") and hasattr(wanted, "name"):
             written: QuestionWriter = wanted
             return written
         if hasattr(wanted, "invoke"):
             return writers.ChatWriter(wanted, config=study)
-        raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write`')
+        raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write` and a `name`')
 
     def _nearest(self, namespace: Namespace, episode: Episode, count: int) -> list[int]:
         """The keys of the episodes most like one, without it."""
@@ -229,6 +233,8 @@ class Weights:
     def rollback(self, namespace: Namespace) -> Version | None:
         """The version served now: the newest earlier one that verifies, or None for the bare base.
 
+        Those that it passes over are logged, with the reason.
+
         Raises:
             NotFound: no version is active.
         """
@@ -237,7 +243,9 @@ class Weights:
         owner = self._owner(namespace)
         if owner is None:
             raise NotFound("no version is active: the bare base is served already")
-        served, _ = versions.rollback(self._database, owner)
+        served, passed = versions.rollback(self._database, owner)
+        for why in passed:
+            logger.warning("rollback passed over %s", why)
         return next((version for version in self.versions(namespace) if version.id == served), None)
 
     def export(self, namespace: Namespace, path: Path, *, what: Literal["adapter", "model"]) -> None:

@@ -10,12 +10,14 @@
     oracle      the base, the fact's own episode and nothing else
 
 All are asked the same questions. What `ask` does one at a time is done in batches here; that both give
-the same answers is a test.
+the same answers is a test. The number k is chosen for the arms, on other questions; what a user gets, with the
+settings that ship, `as_shipped` asks through `ask` itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from benchmarks.intervals import paired, wilson
 #: Numbers of episodes that the block of retrieval is tried with.
 TRIED_K = (1, 2, 3, 5, 10)
 MAX_ANSWER_TOKENS = 32
+#: Most questions that are put to `ask` one at a time, as a user does (chosen: it bounds the time).
+MOST_SHIPPED = 400
 
 
 def share(right: Sequence[bool]) -> dict[str, Any]:
@@ -209,13 +213,42 @@ def _choose_k(examined: Examined, chosen_on: Sequence[facts.Asked]) -> tuple[int
     return next(k for k in TRIED_K if by_k[str(k)] >= best - 0.01), by_k
 
 
-def _compared(asked: Sequence[facts.Asked], right: dict[str, list[bool]]) -> dict[str, Any]:
-    """Shares by kind of question, and the paired differences that the bars are about."""
-    kinds = {
+def as_shipped(
+    memory: MemoryManager, asked: Sequence[facts.Asked], *, seed: int, most: int = MOST_SHIPPED
+) -> dict[str, Any]:
+    """What `ask` itself answers, told nothing but the question: shares by kind, and tokens of all its prompts.
+
+    Args:
+        memory: opened with the settings that ship.
+        asked: the questions.
+        seed: of the sample, where there are more than `most`.
+        most: questions that are asked at most.
+    """
+    some = random.Random(f"as shipped {seed}").sample(list(asked), min(most, len(asked)))
+    answers = [memory.ask(question.text) for question in some]
+    right = [same(answer.text, q.answer) for answer, q in zip(answers, some, strict=True)]
+    return {
+        **{
+            kind: share([ok for ok, wanted in zip(right, mask, strict=True) if wanted])
+            for kind, mask in _kinds(some).items()
+        },
+        "tokens": sum(answer.prompt_tokens for answer in answers) / max(1, len(answers)),
+        "n": len(some),
+    }
+
+
+def _kinds(asked: Sequence[facts.Asked]) -> dict[str, list[bool]]:
+    """Which questions are of each kind."""
+    return {
         "value": [q.kind == "value" and q.frames == "seen" for q in asked],
         "held": [q.kind == "value" and q.frames == "held" for q in asked],
         "reversed": [q.kind == "reversed" for q in asked],
     }
+
+
+def _compared(asked: Sequence[facts.Asked], right: dict[str, list[bool]]) -> dict[str, Any]:
+    """Shares by kind of question, and the paired differences that the bars are about."""
+    kinds = _kinds(asked)
     rows: dict[str, Any] = {}
     for kind, mask in kinds.items():
         for arm, marks in right.items():

@@ -13,8 +13,8 @@
     table           what has been measured so far
 
 A row leaves `benchmarks/results/consolidation-<row>.json`; one that is there already is not measured again
-without `--again`. Memories lie under `runs/benchmarks/`; a killed consolidation goes on. `--model FOLDER`
-takes another base.
+without `--again`. Memories lie under `runs/benchmarks/`, each with the reports of its consolidations; a killed
+row goes on, and says `resumed` where its seconds are not the whole time. `--model FOLDER` takes another base.
 
 Accuracy is exact match of normalised greedy answers on the generator's own facts, with names that the
 reader never saw and in frames in which no study item asked for that fact (`facts.py`). The *oracle* is the
@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory import MemoryManager
 from agent_memory.config import Config, GateConfig
+from agent_memory.consolidation import examine, versions
+from agent_memory.durable import write_file
 from agent_memory.models.local import LocalModel
 from benchmarks import facts
-from benchmarks.arms import Examined, arms, kept, oracle, share, texts_of
+from benchmarks.arms import Examined, arms, as_shipped, kept, oracle, share, texts_of
 from benchmarks.record import RESULTS, ROOT, record
 
 HERE = ROOT / "runs" / "benchmarks"
@@ -50,6 +53,8 @@ Row = Callable[[argparse.Namespace], dict[str, Any]]
 OPEN_GATE = GateConfig(
     max_reading_lost=1.0, max_perplexity_rise=1e9, min_abstention=0.0, max_retention_lost=1.0, min_gain=0.0
 )
+#: Runs of `sequential` whose facts are asked again at its end; the bar of what is kept is about them.
+EARLY_RUNS = 5
 
 
 # ---------------------------------------------------------------------- memories
@@ -83,11 +88,58 @@ def tell(memory: MemoryManager, told: Sequence[facts.Told], *, first_day: int = 
     ])  # fmt: skip
 
 
-def consolidated(memory: MemoryManager, *, seed: int) -> tuple[Any, float]:
-    """The report of a run, and its seconds by the wall."""
+def once(file: Path, make: Callable[[], Any]) -> Any:
+    """What the file keeps as JSON; where there is none, it is made, and written wholly or not at all."""
+    if not file.exists():
+        write_file(file, json.dumps(make()).encode())
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def consolidated(memory: MemoryManager, number: int, *, seed: int) -> dict[str, Any]:
+    """The report of the memory's consolidation of this number, from 1; it is done once its report is kept.
+
+    A killed one goes on. One that was killed after it had ended is told from its row.
+    """
+
+    def report() -> dict[str, Any]:
+        ended = memory.sql("SELECT * FROM runs WHERE state = 'done' ORDER BY started_at")
+        if len(ended) < number:
+            return _carried_out(memory, seed=seed)
+        return _of_row(memory, ended[number - 1])
+
+    found: dict[str, Any] = once(memory.database.path / f"report-{number}.json", report)
+    return found
+
+
+def _carried_out(memory: MemoryManager, *, seed: int) -> dict[str, Any]:
+    """The report of a run, with its seconds by the wall; `resumed` where those are of the last attempt only."""
     start = time.monotonic()
     report = memory.consolidate(progress=_told, seed=seed)
-    return report, time.monotonic() - start
+    wall = time.monotonic() - start
+    if not report.run_id:
+        raise SystemExit(f"There was nothing to consolidate in {memory.database.path}: start with --again.")
+    return {
+        "outcome": report.outcome, "version": report.version_id, "wall_seconds": wall, "items": report.items,
+        "seconds": dict(report.seconds), "tokens": report.tokens, "scores": dict(report.scores),
+        "slow": list(report.slow), "reasons": list(report.reasons), "notes": list(report.notes),
+        "resumed": any("resumed" in note for note in report.notes),
+    }  # fmt: skip
+
+
+def _of_row(memory: MemoryManager, row: dict[str, Any]) -> dict[str, Any]:
+    """The report of a run that has ended; its wall seconds hold the pauses between attempts, too."""
+    report = json.loads(row["report"] or "{}")
+    begun, ended = (datetime.fromisoformat(row[name]) for name in ("started_at", "finished_at"))
+    made = versions.version_of(row["id"])
+    with memory.database.read() as connection:
+        slow = examine.slow(connection, made) if row["outcome"] == "promoted" else ()
+    return {
+        "outcome": row["outcome"], "version": made if row["outcome"] in ("promoted", "rejected") else None,
+        "wall_seconds": (ended - begun).total_seconds(), "items": report.get("items", 0),
+        "seconds": report.get("seconds", {}), "tokens": report.get("tokens", 0),
+        "scores": report.get("scores", {}), "slow": list(slow), "reasons": json.loads(row["reasons"]),
+        "notes": report.get("notes", []), "resumed": True,
+    }  # fmt: skip
 
 
 def _told(stage: str, done: int, total: int) -> None:
@@ -107,16 +159,12 @@ def loaded(options: argparse.Namespace) -> LocalModel:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """One consolidation: the four arms, lean, marks, what is kept, seconds."""
+    """One consolidation: the four arms, lean, `ask` as shipped, marks, what is kept, seconds."""
     model = loaded(options)
     told = facts.memory(options.episodes, seed=options.seed)
-    name = f"run-{options.episodes}-{options.seed}"
-    with opened(name, model, fresh=options.again) as memory:
+    with opened(f"run-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
         tell(memory, told)
-        if not memory.versions():
-            report, wall = consolidated(memory, seed=options.seed)
-            (HERE / name / "report.json").write_text(json.dumps(_plain(report, wall)))
-        report = json.loads((HERE / name / "report.json").read_text())
+        report = consolidated(memory, 1, seed=options.seed)
         asked = facts.questions(told, texts_of(memory, len(told)), seed=options.seed)
         chosen_on = facts.questions(
             told, texts_of(memory, len(told)), seed=options.seed + 1000, per_fact=1, held=0
@@ -125,16 +173,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         trusted = marks(memory, report, asked, found.pop("right"))
         return {
             "episodes": options.episodes, "facts": sum(len(one.facts) for one in told), "report": report,
-            **found, **kept(memory, told, seed=options.seed), **trusted,
+            **found, "as shipped": as_shipped(memory, asked, seed=options.seed),
+            **kept(memory, told, seed=options.seed), **trusted,
         }  # fmt: skip
-
-
-def _plain(report: Any, wall: float) -> dict[str, Any]:
-    return {
-        "outcome": report.outcome, "version": report.version_id, "wall_seconds": wall, "items": report.items,
-        "seconds": dict(report.seconds), "tokens": report.tokens, "scores": dict(report.scores),
-        "slow": list(report.slow), "reasons": list(report.reasons), "notes": list(report.notes),
-    }  # fmt: skip
 
 
 def marks(
@@ -161,45 +202,83 @@ def sequential(options: argparse.Namespace) -> dict[str, Any]:
     model = loaded(options)
     told = facts.memory(options.runs * options.each, seed=options.seed)
     name = f"sequential-{options.runs}-{options.each}-{options.seed}"
-    early = told[: 5 * options.each]
-    log = HERE / name / "runs.json"
+    first = told[: EARLY_RUNS * options.each]
+    done: list[dict[str, Any]] = []
     with opened(name, model, fresh=options.again) as memory:
-        done = json.loads(log.read_text()) if log.exists() else []
-        for number in range(len(done), options.runs):
-            tell(
-                memory,
-                told[number * options.each : (number + 1) * options.each],
-                first_day=number * options.each,
-            )
-            report, wall = consolidated(memory, seed=options.seed)
-            row = _plain(report, wall)
-            if number == 4:
-                row["early"] = _accuracy(memory, early, seed=options.seed)
-            done.append(row)
-            log.write_text(json.dumps(done))
-            print(f"\nrun {number + 1}: {row['outcome']} {wall:.0f} s {row['scores']}")
-        at_end = _accuracy(memory, early, seed=options.seed)
-    at_five = done[4]["early"]
-    before = at_five["base"]
+        for start in range(0, len(told), options.each):
+            tell(memory, told[start : start + options.each], first_day=start)
+            report = consolidated(memory, len(done) + 1, seed=options.seed)
+            done.append(report)
+            print(f"\nrun {len(done)}: {report['outcome']} {report['wall_seconds']:.0f} s {report['scores']}")
+            if len(done) == min(EARLY_RUNS, options.runs):
+                early = once(
+                    memory.database.path / "early.json", lambda: _early(memory, first, seed=options.seed)
+                )
+        late = _rights(memory, first, [facts.Asked(**one) for one in early["asked"]])
     return {
         "runs": options.runs, "each": options.each, "outcomes": [row["outcome"] for row in done],
         "wall_seconds": [row["wall_seconds"] for row in done],
-        "early_at_run_5": at_five, "early_at_end": at_end,
-        "gain_kept": (at_end["weights"] - before) / max(1e-9, at_five["weights"] - before),
+        "resumed": [number for number, row in enumerate(done, 1) if row["resumed"]],
+        "early_at_run_5": _shares(early["right"]), "early_at_end": _shares(late),
+        **gain_kept(early["right"]["base"], early["right"]["weights"], late["weights"]),
         "time_of_last_to_second": done[-1]["wall_seconds"] / done[1]["wall_seconds"],
         "last": done[-1],
     }  # fmt: skip
 
 
-def _accuracy(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int) -> dict[str, float]:
+def _early(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int) -> dict[str, Any]:
+    """Questions about the episodes, and which are answered rightly now."""
+    asked = _asked(memory, told, seed=seed)
+    return {"asked": [asdict(question) for question in asked], "right": _rights(memory, told, asked)}
+
+
+def gain_kept(
+    base: Sequence[bool], early: Sequence[bool], late: Sequence[bool], *, seed: int = 0, rounds: int = 2000
+) -> dict[str, Any]:
+    """The share of what was gained over the base early on that is there late, and its paired bootstrap.
+
+    Args:
+        base: which questions the base answers rightly.
+        early: which of the same the early version does.
+        late: which of the same the late version does.
+        seed: of the resampling of questions.
+        rounds: resamplings.
+    """
+    import numpy as np
+
+    def share_kept(right: Any) -> Any:
+        before, gained, left = right.mean(axis=-1)  # each a number, or one for every round
+        return (left - before) / np.maximum(1e-9, gained - before)
+
+    right = np.array([base, early, late], dtype=float)  # (3, questions)
+    draws = np.random.default_rng(seed).integers(right.shape[1], size=(rounds, right.shape[1]))
+    low, high = np.quantile(share_kept(right[:, draws]), (0.025, 0.975))
+    return {"gain_kept": float(share_kept(right)), "gain_kept_interval": (float(low), float(high))}
+
+
+def _asked(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int) -> list[facts.Asked]:
+    """Questions about the first episodes in frames that they were not studied in."""
+    return facts.questions(told, texts_of(memory, len(told)), seed=seed)
+
+
+def _rights(
+    memory: MemoryManager, told: Sequence[facts.Told], asked: Sequence[facts.Asked]
+) -> dict[str, list[bool]]:
+    """Which questions are answered rightly by the version alone, the base alone, and the oracle."""
     examined = Examined.of(memory)
-    asked = facts.questions(told, texts_of(memory, len(told)), seed=seed)
     prompts = [examined.asker.prompt(question.text) for question in asked]
     return {
-        "weights": share(examined.right(asked, prompts, examined.adapter))["share"],
-        "base": share(examined.right(asked, prompts, None))["share"],
-        "oracle": share(oracle(memory, told, asked))["share"],
-        "questions": len(asked),
+        "weights": examined.right(asked, prompts, examined.adapter),
+        "base": examined.right(asked, prompts, None),
+        "oracle": oracle(memory, told, asked),
+    }
+
+
+def _shares(right: dict[str, list[bool]]) -> dict[str, float]:
+    """The share of right answers of each, and how many questions were asked."""
+    return {
+        **{who: share(marks)["share"] for who, marks in right.items()},
+        "questions": len(right["weights"]),
     }
 
 
@@ -209,44 +288,66 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
     told = facts.memory(options.episodes, seed=options.seed)
     news, after = facts.changed(told, seed=options.seed)
     with opened(f"changed-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
-        tell(memory, told)
-        if len(memory.versions()) < 1:
-            consolidated(memory, seed=options.seed)
-        tell(memory, news, first_day=1000)
-        kept_news = memory.database.path / "news.json"
-        if len(memory.versions()) < 2 and not kept_news.exists():
-            known = texts_of(memory, len(told))
-            kept_news.write_text(json.dumps(_on_news(memory, told, after, known, seed=options.seed)))
-        report, wall = (None, 0.0) if len(memory.versions()) > 1 else consolidated(memory, seed=options.seed)
-        examined = Examined.of(memory)
-        texts = texts_of(memory, 2 * len(told))
-        studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
-        asked = [q for q in facts.questions(after, studied, seed=options.seed) if q.kind == "value"]
-        moved = _moved(asked, told, after)
-        old = [told[q.episode].facts[q.fact].answer for q in moved]
-        said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
-        untouched = [q for q in asked if q not in moved]
-        rest = examined.right(untouched, [examined.asker.prompt(q.text) for q in untouched], examined.adapter)
-        both = [[memory_line(told, q), memory_line(news, q)] for q in moved]
-        oracles = examined.said(
-            [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
-        )
+        before, report = learnt_twice(
+            memory, told, news, seed=options.seed,
+            between=lambda: _on_news(memory, told, after, seed=options.seed),
+        )  # fmt: skip
         return {
-            "episodes": options.episodes, "outcome": report and report.outcome, "wall_seconds": wall,
-            "before the second run": json.loads(kept_news.read_text()),
-            "after it": _by_ask(memory, moved, old),
-            "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
-            "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
-            "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
-            "unchanged": share(rest),
+            "episodes": options.episodes, "outcome": report["outcome"],
+            "wall_seconds": report["wall_seconds"], "resumed": report["resumed"],
+            "before the second run": before,
+            **_after_the_news(memory, told, news, after, seed=options.seed),
         }  # fmt: skip
 
 
-def _on_news(
-    memory: MemoryManager, told: Sequence[facts.Told], after: Sequence[facts.Told],
-    studied: Sequence[Sequence[str]], *, seed: int,
+def learnt_twice(
+    memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told], *, seed: int,
+    between: Callable[[], Any],
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+    """Consolidates the episodes, then the news: what is found in between, and the second report.
+
+    The news waits until the first report is kept: a run takes what was told before it began, so a killed one
+    that goes on would never learn it.
+    """
+    tell(memory, told)
+    consolidated(memory, 1, seed=seed)
+    tell(memory, news, first_day=1000)
+    found = once(memory.database.path / "news.json", between)
+    return found, consolidated(memory, 2, seed=seed)
+
+
+def _after_the_news(
+    memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told],
+    after: Sequence[facts.Told], *, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
+    """What is answered about changed and unchanged facts once the changes are learnt."""
+    examined = Examined.of(memory)
+    texts = texts_of(memory, 2 * len(told))
+    studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
+    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
+    moved = _moved(asked, told, after)
+    old = [told[q.episode].facts[q.fact].answer for q in moved]
+    said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
+    untouched = [q for q in asked if q not in moved]
+    rest = examined.right(untouched, [examined.asker.prompt(q.text) for q in untouched], examined.adapter)
+    both = [[memory_line(told, q), memory_line(news, q)] for q in moved]
+    oracles = examined.said(
+        [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
+    )
+    return {
+        "after it": _by_ask(memory, moved, old),
+        "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+        "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
+        "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
+        "unchanged": share(rest),
+    }
+
+
+def _on_news(
+    memory: MemoryManager, told: Sequence[facts.Told], after: Sequence[facts.Told], *, seed: int
+) -> dict[str, Any]:
     """What `ask` answers about what has changed since the version was taught."""
+    studied = texts_of(memory, len(told))
     asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
     moved = _moved(asked, told, after)
     return _by_ask(memory, moved, [told[q.episode].facts[q.fact].answer for q in moved])
@@ -281,14 +382,9 @@ def shuffled(options: argparse.Namespace) -> dict[str, Any]:
     wrong = facts.with_wrong_values(told, seed=options.seed)
     with opened(f"shuffled-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
         tell(memory, wrong)
-        if not memory.versions():
-            consolidated(memory, seed=options.seed)
+        consolidated(memory, 1, seed=options.seed)
         examined = Examined.of(memory)
-        asked = [
-            q
-            for q in facts.questions(told, texts_of(memory, len(told)), seed=options.seed)
-            if q.kind == "value"
-        ]
+        asked = [q for q in _asked(memory, told, seed=options.seed) if q.kind == "value"]
         said = examined.said([examined.asker.prompt(q.text) for q in asked], examined.adapter)
         return {
             "episodes": options.episodes,
@@ -331,15 +427,12 @@ def _variant(
     told = facts.memory(options.episodes, seed=seed)
     with opened(f"{name}-{options.episodes}", model, config=config, fresh=options.again) as memory:
         tell(memory, told)
-        file = memory.database.path / "report.json"
-        if not file.exists():
-            report, wall = consolidated(memory, seed=seed)
-            file.write_text(json.dumps(_plain(report, wall)))
-        report = json.loads(file.read_text())
+        report = consolidated(memory, 1, seed=seed)
         return {
-            **_accuracy(memory, told, seed=seed), **kept(memory, told, seed=seed),
+            **_shares(_rights(memory, told, _asked(memory, told, seed=seed))),
+            **kept(memory, told, seed=seed),
             "scores": report["scores"], "wall_seconds": report["wall_seconds"],
-            "distill_seconds": report["seconds"].get("distill"),
+            "distill_seconds": report["seconds"].get("distill"), "resumed": report["resumed"],
         }  # fmt: skip
 
 
@@ -363,6 +456,13 @@ ALL = (
     ("ablation", "--episodes", "20"), ("cross-entropy", "--episodes", "20"), ("sequential",), ("kills",),
     ("run", "--episodes", "500"),
 )  # fmt: skip
+
+
+def settings_of(row: str) -> Config | None:
+    """The settings that a row is measured with, but for what its columns vary; None: those of its test."""
+    if row == "kills":
+        return None
+    return settings() if row in ("ablation", "cross-entropy") else Config()
 
 
 def name_of(options: argparse.Namespace) -> str:
@@ -418,7 +518,7 @@ def main() -> None:
         print(f"{name} is measured already; --again measures it anew")
         return None
     measured = ROWS[options.row](options)
-    print(record(name, measured, seed=options.seed))
+    print(record(name, measured, seed=options.seed, settings=settings_of(options.row)))
     return table()
 
 

@@ -32,6 +32,7 @@ def published(
     """
     from peft import LoraConfig, get_peft_model
 
+    device = next(network.parameters()).device
     teacher = copy.deepcopy(network).eval()
     student = get_peft_model(network, LoraConfig(task_type="CAUSAL_LM", **LORA))
     optimiser = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=rate)
@@ -41,8 +42,8 @@ def published(
             item = pool[int(torch.randint(len(pool), (), generator=order))]
             count = len(item.answer)
             with torch.no_grad():
-                wanted = teacher(input_ids=torch.tensor([[*item.teacher, *item.answer]])).logits
-            found = student(input_ids=torch.tensor([[*item.student, *item.answer]])).logits
+                wanted = teacher(input_ids=torch.tensor([[*item.teacher, *item.answer]], device=device)).logits
+            found = student(input_ids=torch.tensor([[*item.student, *item.answer]], device=device)).logits
             log_q = found[0, -count - 1 : -1].log_softmax(-1)
             p = wanted[0, -count - 1 : -1].softmax(-1)
             loss = torch.nn.functional.kl_div(log_q, p, reduction="batchmean")
@@ -97,7 +98,8 @@ def trl(
         output_dir=folder, learning_rate=rate, num_train_epochs=epochs, per_device_train_batch_size=48,
         num_generations=1, max_prompt_length=None, max_completion_length=20, generate_from_teacher=True,
         teacher_prompt_template="{privileged_context}", teacher_model_kind="base", distillation_topk=20,
-        distillation_mode="topk_logits", distillation_add_tail=True, distillation_alpha=0.0, use_cpu=True,
+        distillation_mode="topk_logits", distillation_add_tail=True, distillation_alpha=0.0,
+        use_cpu=next(network.parameters()).device.type == "cpu",
         bf16=False, report_to=[], save_strategy="no", logging_strategy="no", lr_scheduler_type="linear",
         gradient_checkpointing=False, disable_tqdm=True, seed=0,
     )  # fmt: skip

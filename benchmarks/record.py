@@ -2,7 +2,8 @@
 
 Evaluation data is never part of the project. It lies in the folder named by `AGENT_MEMORY_DATA`, else in
 `../shared/data` beside the project; where it is absent a benchmark says so and stops with status 0, for
-nothing is wrong with the code. Results are one JSON file per benchmark, with what it takes to get them again.
+nothing is wrong with the code. Results are one JSON file per benchmark, with what it takes to get them again:
+command, commit, seed, settings, machine and versions. No folder of the machine enters a result.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_memory.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -37,8 +42,9 @@ def data_folder(name: str) -> Path:
 
 
 def record(
-    name: str, payload: Mapping[str, Any], *, seed: int | None = None, date: str | None = None
-) -> Path:
+    name: str, payload: Mapping[str, Any], *, seed: int | None = None, date: str | None = None,
+    settings: Config | None = None,
+) -> Path:  # fmt: skip
     """Writes `benchmarks/results/NAME.json` and returns its path.
 
     Args:
@@ -46,8 +52,9 @@ def record(
         payload: the numbers and the settings that gave them.
         seed: of everything random in the run; None where nothing was.
         date: `YYYY-MM-DD`; today where it is not passed.
+        settings: of what was consolidated and asked, where the benchmark is about that.
     """
-    head = {
+    head: dict[str, Any] = {
         "benchmark": name,
         "command": shlex.join(["python", *_relative(sys.argv)]),
         "date": date or datetime.now(UTC).date().isoformat(),
@@ -55,6 +62,10 @@ def record(
         "machine": machine(),
         "versions": versions(),
     }
+    if COMMIT is not None:
+        head["commit"] = COMMIT
+    if settings is not None:
+        head["settings"] = settings.model_dump(mode="json", include={"consolidation", "prompt"})
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     beside = path.with_suffix(".json.part")
@@ -85,11 +96,40 @@ def versions() -> dict[str, str]:
     return found
 
 
+def commit() -> str | None:
+    """The short name of the commit, with "+" where code has changed since; None where git cannot tell."""
+    changes = ("status", "--porcelain", "--", "agent_memory", "benchmarks", ":!benchmarks/results")
+    name, changed = _git("rev-parse", "--short", "HEAD"), _git(*changes)
+    return None if name is None or changed is None else name + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says in the project's folder; None without git or a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+#: The commit whose code this process runs: read before a benchmark begins, for it may take hours.
+COMMIT = commit()
+
+
+def portable(argument: str) -> str:
+    """An argument without folders of the machine: a path from the project's root on, or its last name."""
+    option, equals, value = argument.partition("=")
+    if equals and option.startswith("-"):
+        return f"{option}={portable(value)}"
+    path = Path(argument)
+    if not path.is_absolute():
+        return argument
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
 def _relative(arguments: list[str]) -> list[str]:
     """The command as typed at the project root, so that no folder of the machine enters a result."""
-    script = Path(arguments[0]).resolve()
-    inside = script.is_relative_to(ROOT)
-    return [str(script.relative_to(ROOT)) if inside else script.name, *arguments[1:]]
+    return [portable(str(Path(arguments[0]).resolve())), *map(portable, arguments[1:])]
 
 
 def _processor() -> str:

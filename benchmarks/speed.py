@@ -3,13 +3,14 @@
     python benchmarks/speed.py time       20 episodes to the same exam score: ours, the published loop, TRL
     python benchmarks/speed.py memory     peak memory at the shape of Qwen2.5-0.5B, ours and the published loop
     python benchmarks/speed.py growth     time and memory of ours at 20 to 500 episodes
-    python benchmarks/speed.py shapes [--device cuda] [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
+    python benchmarks/speed.py shapes [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
 
 Each measurement runs in a process of its own. `time` gives every loop the same study items, LoRA modules
 and anchors (TRL knows none); what it takes to check the score is not counted. Wall time depends on what
 else the machine does, so processor seconds of the process stand beside it. `--limit` stops a loop after so
-many minutes and says "more than". TRL is measured if it can be imported: from the environment, or from
-`--trl FOLDER`, made with `pip install --target FOLDER trl datasets accelerate`.
+many minutes and says "more than". `--device cuda` measures on a GPU, and its memory there. TRL is measured if
+it can be imported: from the environment, or from `--trl FOLDER`, made with
+`pip install --target FOLDER trl datasets accelerate`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.record import ROOT, record
+from agent_memory.config import Config, ConsolidationConfig, DistillConfig
+from benchmarks.record import ROOT, portable, record
 
+BASES = ROOT / "runs" / "benchmarks"  # where bases of random weights are made
 SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
              "num_key_value_heads": 2, "vocab_size": 1000},
@@ -40,6 +43,8 @@ SHAPES = {
            "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
 }  # fmt: skip
 CHECK_SECONDS = 15.0  # of work between two looks at the exam score
+# Each item once and no more, for `memory` and `shapes`; random weights learn nothing (chosen).
+ONE_PASS = DistillConfig(epochs=1, more_steps=0, batch_items=20, batch_anchors=20, learnt=0.999)
 
 
 class Clock:
@@ -67,28 +72,26 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     """Answers, targets and training of ours, as a run does them."""
     import torch
 
-    from agent_memory.config import DistillConfig
     from agent_memory.consolidation import distill, targets
     from agent_memory.models.local import LocalModel
     from benchmarks.material import answered, material, score
 
     torch.set_num_threads(args.threads)
-    model = LocalModel.open(args.model)
+    model = LocalModel.open(args.model, device=args.device)
     some = material(model, episodes=args.episodes, seed=args.seed)
-    before = _peak()
+    before = _peak(args.device)
     clock, teacher = Clock(), Clock()
     with model.wearing(None):
         items, anchors = answered(model, some)
     cached = [targets.compute(model, pool) for pool in (items, anchors)]
     teacher.stop()
     with tempfile.TemporaryDirectory() as folder:
-        config = DistillConfig()
         trained = distill.train(
             model, items, targets=cached[0], anchors=anchors, anchor_targets=cached[1], parent=None,
-            config=config, seed=args.seed, folder=Path(folder),
+            config=DistillConfig(), seed=args.seed, folder=Path(folder),
         )  # fmt: skip
         clock.stop()
-        peak = _peak()
+        peak = _peak(args.device)
         with model.wearing(trained.adapter):
             reached = score(model, some.exam, some.right)
         with model.wearing(None):
@@ -108,7 +111,7 @@ def rival(args: argparse.Namespace) -> dict[str, Any]:
     from benchmarks.material import answered, material, score
 
     torch.set_num_threads(args.threads)
-    model = LocalModel.open(args.model)
+    model = LocalModel.open(args.model, device=args.device)
     some = material(model, episodes=args.episodes, seed=args.seed)
     with model.wearing(None, training=True) as network:
         items, anchors = answered(model, some)
@@ -149,7 +152,6 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
     """One pass over items of equal length on random weights: ours, or the published loop."""
     import torch
 
-    from agent_memory.config import DistillConfig
     from agent_memory.consolidation import distill, targets
     from agent_memory.consolidation.targets import Item
     from agent_memory.models.local import LocalModel
@@ -157,7 +159,7 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     folder = _random_base(args.shape)
-    imported = _peak()
+    imported = _peak(args.device)
     model = LocalModel.open(folder, device=args.device)
     draw = torch.Generator().manual_seed(0)
 
@@ -169,29 +171,27 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
     clock = Clock()
     if args.loop == "ours":
         cached = [targets.compute(model, pool) for pool in (items, anchors)]
-        config = DistillConfig(epochs=1, more_steps=0, batch_items=20, batch_anchors=20, learnt=0.999)
         with tempfile.TemporaryDirectory() as run:
             distill.train(
                 model, items, targets=cached[0], anchors=anchors, anchor_targets=cached[1], parent=None,
-                config=config, seed=0, folder=Path(run),
+                config=ONE_PASS, seed=0, folder=Path(run),
             )  # fmt: skip
     else:
         with model.wearing(None, training=True) as network:
             loops.published(network, items, anchors, rate=1e-4, steps=len(items), stop=lambda *_: False)
     clock.stop()
-    cuda = args.device == "cuda"
     tokens = sum(len(item.student) + len(item.answer) for item in (*items, *anchors))
     parameters = sum(p.numel() for p in model.worn.network.parameters())
     return {
         **clock.read(), "student_tokens": tokens, "tokens_per_second": round(tokens / clock.wall, 1),
-        "parameters": parameters, "peak_mb": torch.cuda.max_memory_allocated() >> 20 if cuda else _peak() - imported,
+        "parameters": parameters, "peak_mb": _peak(args.device) - imported,
         "model_flops_per_second": round(4 * parameters * tokens / clock.wall),
     }  # fmt: skip
 
 
 def _random_base(name: str) -> Path:
     """A folder with a Qwen2 of this shape and random weights, made once; its tokenizer reads bytes."""
-    folder = ROOT / "runs" / "benchmarks" / f"random-{name}"
+    folder = BASES / f"random-{name}"
     if not (folder / "config.json").exists():
         code = (
             "import sys, torch; from pathlib import Path; from transformers import Qwen2Config, Qwen2ForCausalLM;"
@@ -205,8 +205,12 @@ def _random_base(name: str) -> Path:
     return folder
 
 
-def _peak() -> int:
-    """The largest resident size of this process so far, in MB."""
+def _peak(device: str) -> int:
+    """The most memory that this process has held so far, in MB: on the GPU, or its resident size."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated()) >> 20
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024
 
 
@@ -264,8 +268,8 @@ WORKERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def main() -> None:
-    """Runs one row, or one measurement of it."""
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as read; of this process, unless arguments are passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("row", choices=[*ROWS, "worker"])
     parser.add_argument("--given", help="the settings of a measurement, as JSON")
@@ -281,13 +285,26 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=list(SHAPES), default=["0.5B"])
     parser.add_argument("--items", type=int, default=20)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def settings_of(row: str) -> Config:
+    """The settings that ours is measured with in a row."""
+    distill = ONE_PASS if row in ("memory", "shapes") else DistillConfig()
+    return Config(consolidation=ConsolidationConfig(distill=distill))
+
+
+def main() -> None:
+    """Runs one row, or one measurement of it."""
+    args = options()
     if args.row == "worker":
         given = argparse.Namespace(**json.loads(args.given))
         print(json.dumps(WORKERS[given.worker](given)))
         return
     rows = ROWS[args.row](args)
-    print(record(f"speed-{args.row}", {"settings": vars(args), "rows": rows}, seed=args.seed))
+    given = {k: portable(str(v)) if k in ("model", "trl") and v else v for k, v in vars(args).items()}
+    payload = {"options": given, "rows": rows}
+    print(record(f"speed-{args.row}", payload, seed=args.seed, settings=settings_of(args.row)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,3 +62,13 @@ def test_questions_in_frames_that_the_base_does_not_bring_are_not_crossed(work: 
     asked = studied([f"Kindly disclose of {thing} the spot" for thing in THINGS])
     assert anchors._crossed(work, asked, EPISODES, rng=random.Random(1), wanted=4) == {}
     assert anchors._crossed(work, [], {}, rng=random.Random(1), wanted=4) == {}
+
+
+def test_no_exam_question_is_trained_to_be_declined(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchors, "_texts", lambda *_, **__: [])
+    study = studied(["Where does Ada Vale live?", "Who is Ada Vale's dentist?", "Where is Ada Vale's bike?"])
+    exam = [replace(one, pk=9 + one.pk, kind="exam", question=f"Tell me: {one.question}") for one in study]
+    amounts = anchors.Amounts(texts=(0, 0), unknown=(24, 24), scenes=(0, 0))
+    trained, examined = anchors.anchors(work, [*study, *exam], EPISODES, amounts=amounts)
+    assert trained.asked
+    assert not [question for question in (*trained.asked, *examined.asked) if "Tell me:" in question]

@@ -13,7 +13,7 @@ import torch
 
 from agent_memory import answer, prompt
 from agent_memory.answer import BASE, Served, attempts
-from agent_memory.config import GateConfig, PromptConfig
+from agent_memory.config import GateConfig, PromptConfig, SearchConfig
 from agent_memory.consolidation import asking as asking_
 from agent_memory.consolidation import gate
 from agent_memory.consolidation.asking import Asker, abstains, declines, may_abstain
@@ -408,6 +408,20 @@ def test_a_memory_answers_from_its_episodes_by_the_base_and_by_heart_by_the_vers
             found = alice.chat(messages, retrieval="none")
             assert (found.text, found.version) == (said, by)
         assert alice.ask(QUESTION, retrieval="all", adapter="base").version is None
+
+
+def test_the_bundled_reader_reads_two_results_unless_told_and_asks_for_no_more_than_may_be_asked_for(
+    tmp_path: Path,
+) -> None:
+    model = reader(tmp_path / "model")
+    told = [f"The code of Vela is Kappa{n}." for n in range(6)]
+    for most, shown in ((None, 2), (3, 3)):
+        config = small()
+        changed = {"prompt": PromptConfig(most_episodes=most), "search": SearchConfig(max_k=5)}
+        config = config.model_copy(update=changed)
+        with memory(tmp_path / f"memory-{most}", model, facts=told, config=config) as alice:
+            assert len(alice.ask("What is the code of Vela?").episodes) == shown
+            assert len(alice.context("What is the code of Vela?").episodes) == (most or 5)
 
 
 def test_a_memory_whose_versions_read_answers_by_the_version_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import content
 from agent_memory.prompt import ABSTENTION
 from benchmarks import facts
-from benchmarks.arms import Examined
+from benchmarks.arms import Examined, as_shipped
 from tests.memories import NAMES, fact, memory, reader
 
 
@@ -42,6 +42,23 @@ def test_lean_blocks_are_made_in_batches_as_ask_makes_them_one_by_one(tmp_path: 
         assert [bool(block) for block in blocks] == [True, False, False, True]
         (known,) = Examined.of(alice).known(asked[1:2])
         assert known.tokens == answers[1].prompt_tokens, "the version is asked in the same words"
+
+
+def test_ask_as_shipped_is_told_the_question_alone_and_counted_by_kind(tmp_path: Path) -> None:
+    with memory(tmp_path / "m", reader(tmp_path / "model"), facts=[fact(n) for n in range(3)]) as alice:
+        alice.consolidate(progress=False)
+        right = [
+            facts.Asked(n, 0, f"What is the code of {NAMES[n]}?", f"Kappa{n}", "value", "seen")
+            for n in range(3)
+        ]
+        wrong = facts.Asked(0, 0, "The code of Vela, please?", "Omega", "value", "held")
+        reversed_ = facts.Asked(1, 0, "Whose code is Kappa1?", NAMES[1], "reversed", "seen")
+        found = as_shipped(alice, [*right, wrong, reversed_], seed=0)
+        shares = {kind: (found[kind]["share"], found[kind]["n"]) for kind in ("value", "held", "reversed")}
+        assert shares == {"value": (1.0, 3), "held": (0.0, 1), "reversed": (1.0, 1)}
+        answers = [alice.ask(q.text) for q in (*right, wrong, reversed_)]
+        assert found["tokens"] == sum(answer.prompt_tokens for answer in answers) / 5
+        assert as_shipped(alice, right, seed=0, most=2)["n"] == 2
 
 
 def test_names_that_are_called_unknown_are_in_no_episode() -> None:

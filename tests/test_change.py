@@ -5,16 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import and_, delete
 
 from agent_memory.consolidation.asking import Said
-from agent_memory.consolidation.change import Again, _is_news, _verdict, asks_back, is_converse, speaks_of
-from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.change import (
+    Again,
+    _is_news,
+    _verdict,
+    another_speaks,
+    asks_back,
+    is_converse,
+    numbers_in,
+    speaks_of,
+)
+from agent_memory.consolidation.items import StudyItem, load, not_retired
 from agent_memory.consolidation.phrasings import Phrasings, Relation
+from agent_memory.consolidation.select import rehearsed_items
 from agent_memory.consolidation.work import Work
+from agent_memory.manager import MemoryManager
+from agent_memory.store import tables
+from agent_memory.testing import ScriptedWriter
 from agent_memory.types import Episode
+from tests.memories import fact, memory, reader
 from tests.test_consolidation_parts import TEXT, group, results
 
 
@@ -106,3 +122,122 @@ def test_a_question_for_one_of_several_is_told_by_its_phrasing() -> None:
 
 def test_that_an_answer_is_no_longer_found_is_no_change() -> None:
     assert _verdict([again("Lisbon", "I do not know.")] * 3) == []
+
+
+def changed(number: int, question: str, said: str) -> Again:
+    return replace(again("?", said), item=group(number, "?", question).items[0])
+
+
+def test_a_changed_group_joins_one_with_its_answer_and_a_name_in_common_else_it_is_a_new_one() -> None:
+    text = "Ada and Bo moved to Porto. The key went to Porto, too."
+    own = group(2, "porto.", "Where is Ada?").items
+    asked = [
+        changed(0, "Ada's home?", "Porto"),
+        changed(0, "The home of Ada or Bo?", "Porto"),
+        changed(1, "The key of Ada?", "the safe"),
+        changed(3, "Bo's home?", "Porto"),
+        changed(5, "Where is the key?", "Porto"),
+        changed(6, "Where is that key kept?", "Porto"),
+    ]
+    assert numbers_in(text, own, asked) == {0: 2, 1: 3, 3: 2, 5: 4, 6: 4}
+    assert numbers_in(text, [], asked[2:]) == {1: 0, 3: 1, 5: 2, 6: 2}
+
+
+@pytest.mark.parametrize(
+    ("question", "old", "new", "another"),
+    [
+        ("Which room did I move into?", "Fanu: I moved into room F69", "My name is Zijit. I moved.", True),
+        ("Which room did I move into?", "I moved into room F69", "My name is Zijit. I moved.", True),
+        ("Which room did I move into?", "I moved into room F69", "I moved into room 12.", False),
+        ("Which room did I move into?", "My name is Zijit. I moved.", "I moved into room 12.", False),
+        ("Which room did I move into?", "Zijit: I moved.", "Zijit here. I moved.", False),
+        ("Can you tell me which room Fanu has?", "Fanu: I moved.", "Zijit: Fanu moved.", False),
+        ("Tell me: Which room is mine?", "Fanu: I moved.", "Zijit: I moved.", True),
+    ],
+)
+def test_a_question_in_the_first_person_is_anothers_where_the_new_text_names_another_speaker(
+    question: str, old: str, new: str, another: bool
+) -> None:
+    assert another_speaks(question, old, new) == another
+
+
+# ---------------------------------------------------------------------- in whole runs
+
+CHANGED = "The code of Vela is Omega9."
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return reader(tmp_path_factory.mktemp("model"))
+
+
+def answers(alice: MemoryManager, *, question: str = "%") -> set[str]:
+    """The answers to such questions that are not retired."""
+    found = tables.study_items.c.question.like(question)
+    with alice.database.read() as connection:
+        return {item.answer for item in load(connection, and_(found, not_retired()))}
+
+
+def test_facts_that_change_together_stay_apart(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=["The code of Vela is Kappa0. The hue of Vela is Red1."]) as alice:
+        alice.consolidate(progress=False)
+        new = alice.add("The code of Vela is Omega9. The hue of Vela is Blue2.")
+        alice.consolidate(progress=False, writer=ScriptedWriter(["Who is it that has Vela?"]))
+        groups = alice.sql(
+            "SELECT DISTINCT answer_group, answer FROM study_items i JOIN episodes e ON e.pk = episode_pk "
+            f"WHERE e.id = '{new.id}'"
+        )
+        assert len(groups) == len({row["answer_group"] for row in groups}) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "left"),
+    [
+        ("", "", {"Omega9"}),
+        ("", "Zijit: ", {"Kappa0"}),
+        ("Fanu: ", "Zijit: ", {"Kappa0"}),
+        ("Fanu: ", "Fanu: ", {"Omega9"}),
+    ],
+)
+def test_what_one_speaker_says_of_himself_retires_nothing_of_another(
+    tmp_path: Path, model: Any, old: str, new: str, left: set[str]
+) -> None:
+    mine = ScriptedWriter(["What is my code of Vela?"])
+    with memory(tmp_path, model, facts=[f"{old}{fact(0)}"]) as alice:
+        alice.consolidate(progress=False, writer=mine)
+        with alice.database.write() as connection:  # the question by the speaker's name is another's
+            i = tables.study_items.c
+            connection.execute(delete(tables.study_items).where(i.question.like("%Fanu%")))
+        alice.add(f"{new}{CHANGED}")
+        alice.consolidate(progress=False, writer=ScriptedWriter(["Who is it that has Vela?"]))
+        assert answers(alice, question="%my code%") == left
+
+
+def test_what_was_replaced_comes_back_when_what_replaced_it_is_edited(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        correction = alice.add(CHANGED)
+        alice.consolidate(progress=False)
+        assert "Kappa0" not in answers(alice)
+        alice.update(correction.id, text=fact(1))
+        assert "Kappa0" in answers(alice)
+        report = alice.consolidate(progress=False)
+        asked = alice.sql(
+            "SELECT i.answer FROM exam_results x JOIN study_items i ON i.pk = x.item_pk "
+            f"WHERE x.version_id = '{report.version_id}'"
+        )
+        assert {"answer": "Kappa0"} in asked
+        with alice.database.read() as connection:
+            rehearsed = rehearsed_items(connection, report.run_id, parent=None, most=None, seed=0)
+            found = load(connection, tables.study_items.c.pk.in_(rehearsed))
+        assert "Kappa0" in {item.answer for item in found}
+
+
+def test_an_edit_that_says_the_same_replaces_again(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        correction = alice.add(CHANGED)
+        alice.consolidate(progress=False)
+        alice.update(correction.id, text=f"{CHANGED} Really.")
+        alice.consolidate(progress=False)
+        assert "Kappa0" not in answers(alice)

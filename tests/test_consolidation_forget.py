@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent_memory.consolidation import candidate, study
 from agent_memory.errors import RunFailed
 from tests.memories import fact, memory, reader
 
@@ -80,6 +81,81 @@ def test_what_was_only_seen_beside_a_studied_message_taints_as_well(tmp_path: Pa
         assert beside.id not in alice.versions()[0].episode_ids, "it was not learnt"
         assert alice.forget([beside.id]).versions_tainted == (version,)
         assert alice.sql("SELECT * FROM study_items") == [], "its teacher's answers go with it"
+
+
+@pytest.mark.parametrize("stage", ["answer", "turn", "complete", "distill", "examine"])
+def test_a_forget_of_what_was_only_seen_beside_wins_as_well(tmp_path: Path, model: Any, stage: str) -> None:
+    with memory(tmp_path, model) as alice:
+        beside = alice.add("Omega says well, let me see.", session_id="s", source="web:example.org")
+        alice.add(fact(0), session_id="s")
+
+        def forget(now: str, _done: int, _total: int) -> None:
+            if now == stage and alice.list(filters={"session_id": "s", "source": "web:example.org"}):
+                alice.forget([beside.id])
+
+        if stage == "answer":  # nothing was answered with it in view yet
+            assert alice.consolidate(progress=forget).outcome == "promoted"
+        else:
+            with pytest.raises(RunFailed, match="forgotten"):
+                alice.consolidate(progress=forget)
+            assert [version for version in alice.versions() if version.state == "active"] == []
+            assert list(tmp_path.rglob("*.safetensors")) == []
+        assert alice.sql("SELECT * FROM study_context") == []
+
+
+def test_what_was_answered_with_a_forgotten_episode_in_view_is_not_kept(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with memory(tmp_path, model) as alice:
+        beside = alice.add("Well, let me see.", session_id="s", source="web:example.org")
+        alice.add(fact(0), session_id="s")
+        real = study.consistent
+
+        def forgetting(*args: Any) -> Any:
+            found = real(*args)
+            alice.forget([beside.id])
+            return found
+
+        monkeypatch.setattr(study, "consistent", forgetting)
+        with pytest.raises(RunFailed, match="forgotten"):
+            alice.consolidate(progress=False)
+        assert alice.sql("SELECT * FROM study_items WHERE kind <> 'draft'") == []
+        assert alice.sql("SELECT * FROM study_context") == []
+
+
+def test_what_only_an_untrusted_neighbour_says_is_never_learnt(tmp_path: Path, model: Any) -> None:
+    for trust in ("untrusted", "trusted"):
+        with memory(tmp_path / trust, model) as alice:
+            alice.add(fact(0), session_id="s")
+            alice.add("The code of Vela is Omega9.", session_id="s", source="web:x", trust=trust)
+            alice.consolidate(progress=False)
+            answers = {row["answer"] for row in alice.sql("SELECT answer FROM study_items")}
+            assert ("Omega9" in answers) == (trust == "trusted")
+
+
+def test_a_rebuild_without_anything_new_is_examined_too(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+        alice.consolidate(progress=False)
+        alice.forget([alice.list()[0].id])
+        report = alice.consolidate(progress=False)
+        assert (report.episodes, report.outcome) == (0, "promoted")
+        assert report.scores["new"] == 1.0
+
+
+def test_a_forget_after_the_last_step_leaves_no_adapter(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = candidate._move
+    with memory(tmp_path, model, facts=[fact(0), fact(1)]) as alice:
+
+        def move(source: Path, place: Path) -> None:
+            alice.forget([alice.list()[0].id])
+            real(source, place)
+
+        monkeypatch.setattr(candidate, "_move", move)
+        with pytest.raises(RunFailed, match="forgotten"):
+            alice.consolidate(progress=False)
+        assert list((tmp_path / "versions").iterdir()) == []
 
 
 def test_forgetting_a_correction_brings_the_older_answer_back(tmp_path: Path, model: Any) -> None:

@@ -174,6 +174,36 @@ def test_rollback_goes_to_the_newest_that_verifies_then_to_the_base(tmp_path: Pa
             alice.rollback()
 
 
+def test_a_rollback_during_a_run_wins(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        first = alice.consolidate(progress=False).version_id
+        alice.add(fact(1))
+
+        def roll_back(stage: str, _done: int, _total: int) -> None:
+            if stage == "examine" and any(v.state == "active" for v in alice.versions()):
+                alice.rollback()
+
+        with pytest.raises(RunFailed, match=f"{first}.*not served"):
+            alice.consolidate(progress=roll_back)
+        assert [version for version in alice.versions() if version.state == "active"] == []
+
+
+def test_a_rollback_passes_over_versions_of_another_base_and_says_what_it_passed_over(
+    tmp_path: Path, model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        ids = [alice.consolidate(progress=False).version_id]
+        for n in (1, 2):
+            alice.add(fact(n))
+            ids.append(alice.consolidate(progress=False).version_id)
+        with alice.database.write() as connection:
+            first = tables.versions.c.id == ids[0]
+            connection.execute(update(tables.versions).where(first).values(base="another"))
+        (tmp_path / "versions" / str(ids[1]) / "adapter_model.safetensors").write_bytes(b"harmed")
+        assert alice.rollback() is None
+        assert f"passed over {ids[1]}" in caplog.text
+
+
 def test_a_second_run_in_the_namespace_says_who_holds_it(tmp_path: Path, model: Any) -> None:
     with memory(tmp_path, model, facts=[fact(0)]) as alice, memory(tmp_path, model) as again:
         met: list[Exception] = []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import resource
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,12 @@ from agent_memory.consolidation.checkpoint import identity
 from agent_memory.consolidation.export import export_adapter, export_model
 from agent_memory.consolidation.plan import MOST_PASSES, Dealer, Deck, Plan, Step, passes
 from agent_memory.consolidation.targets import Item, Targets
-from agent_memory.errors import InvalidInput, ModelError, RunFailed
+from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreError, StoreFull
 from agent_memory.models.adapters import CONFIG, WEIGHTS
 from agent_memory.models.local import LocalModel
 from agent_memory.models.worn import Worn
 from agent_memory.testing import tiny_model
+from tests.memories import noisy_adapter
 
 CONFIG_OF_RUN = DistillConfig(
     rank=8, epochs=6, more_steps=0, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
@@ -532,3 +536,60 @@ def test_an_export_never_overwrites(model: LocalModel, study: Study, tmp_path: P
         export_adapter(trained.adapter, tmp_path / "run", base=model.fingerprint)
     with pytest.raises(InvalidInput, match="exists"):
         export_model(model, trained.adapter, tmp_path / "run")
+
+
+def exports(model: LocalModel, adapter: Path) -> list[Callable[[Path], None]]:
+    """Both ways to export a version."""
+    return [
+        lambda target: export_adapter(adapter, target, base=model.fingerprint),
+        lambda target: export_model(model, adapter, target),
+    ]
+
+
+def test_an_export_is_on_the_disk_before_it_is_in_its_place(
+    model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, real, flushed = noisy_adapter(model, tmp_path / "adapter"), os.fsync, []
+
+    def fsync(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        flushed.append((path.name, target.exists()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for export in exports(model, adapter):
+        target = tmp_path / f"exported{len(flushed)}"
+        flushed.clear()
+        export(target)
+        names = {path.name for path in target.iterdir()} | {f".new-{target.name}"}
+        assert {name for name, placed in flushed if not placed} == names
+        assert flushed[-1] == (tmp_path.name, True)
+
+
+def test_an_export_to_a_full_disk_is_refused_and_leaves_nothing(
+    model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    adapter = noisy_adapter(model, tmp_path / "adapter")
+    monkeypatch.setattr(os, "fsync", full)
+    for export in exports(model, adapter):
+        with pytest.raises(StoreFull, match="No space left"):
+            export(tmp_path / "exported")
+        assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_an_export_of_files_that_the_system_cuts_is_refused_and_leaves_nothing(
+    model: LocalModel, tmp_path: Path
+) -> None:
+    adapter = noisy_adapter(model, tmp_path / "adapter")
+    largest, whole = resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)
+    for export in exports(model, adapter):
+        resource.setrlimit(largest, (4096, whole[1]))
+        try:
+            with pytest.raises(StoreError, match="File too large"):
+                export(tmp_path / "exported")
+        finally:
+            resource.setrlimit(largest, whole)
+        assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from agent_memory import answer
+from agent_memory import weights as weights_module
 from agent_memory.consolidation import asking
 from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
@@ -116,6 +118,22 @@ def test_a_version_forgotten_while_it_was_asked_does_not_answer(
 
     monkeypatch.setattr(answer, "known", forgetting)
     said = alice.ask(QUESTION, retrieval="lean")
+    assert (said.text, said.version) == (ABSTENTION, None)
+
+
+@pytest.mark.parametrize("retrieval", ["lean", "none"])
+def test_not_even_where_another_episode_has_the_name(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch, retrieval: Any
+) -> None:
+    served = weights_module.Weights._served
+
+    def forgetting(self: Any, *args: Any, **given: Any) -> answer.Served:
+        found = served(self, *args, **given)
+        alice.forget([e.id for e in alice.list() if e.text == fact(0)])
+        return replace(found, heard_of=lambda _question: True)
+
+    monkeypatch.setattr(weights_module.Weights, "_served", forgetting)
+    said = alice.ask(QUESTION, retrieval=retrieval)
     assert (said.text, said.version) == (ABSTENTION, None)
 
 

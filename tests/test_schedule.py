@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from agent_memory import schedule
 from agent_memory.errors import InvalidInput
@@ -188,7 +188,9 @@ def add_episode(database: Database, namespace_id: int, pk: int, *, trust: str = 
         )
 
 
-def add_version(database: Database, namespace_id: int, id: str, state: str, episodes: list[int]) -> None:  # noqa: A002 - as the column
+def add_version(
+    database: Database, namespace_id: int, id: str, state: str, episodes: list[int], *, promoted: bool = True  # noqa: A002 - as the column
+) -> None:
     """A version that has learnt the first revision of some episodes."""
     with database.write() as connection:
         connection.execute(
@@ -198,6 +200,7 @@ def add_version(database: Database, namespace_id: int, id: str, state: str, epis
                 state=state,
                 base="base",
                 created_at=database.now(),
+                promoted_at=database.now() if promoted else None,
                 scores={},
                 reasons=[],
             )
@@ -244,6 +247,24 @@ def test_what_a_forget_took_from_the_weights_makes_a_rebuild_due(database: Datab
     clock.now += timedelta(hours=1)
     assert namespaces_due(database) == [1]
     add_version(database, 1, "v2", "active", [1])
+    assert namespaces_due(database) == []
+
+
+def test_what_was_never_served_makes_no_rebuild_due(database: Database, clock: Clock) -> None:
+    schedule.follow(database, ADA, make_rule(every="1h", min_new_episodes=20, quiet="0s"))
+    add_episode(database, 1, 1)
+    add_version(database, 1, "v1", "tainted", [1], promoted=False)
+    clock.now += timedelta(hours=1)
+    assert namespaces_due(database) == []
+
+
+def test_what_has_expired_does_not_count(database: Database, clock: Clock) -> None:
+    schedule.follow(database, ADA, make_rule(every="1h", min_new_episodes=1, quiet="0s"))
+    add_episode(database, 1, 1)
+    add_version(database, 1, "v1", "tainted", [1])
+    with database.write() as connection:
+        connection.execute(update(tables.episodes).values(expires_at=clock.now + timedelta(minutes=30)))
+    clock.now += timedelta(hours=1)
     assert namespaces_due(database) == []
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation.writers import OwnWriter, parse
-from agent_memory.testing import scripted_reader, tiny_model
+from agent_memory.consolidation import writers
+from agent_memory.consolidation.writers import ChatWriter, OwnWriter, parse, written_by
+from agent_memory.errors import AgentMemoryError, LeaseLost, RunFailed, RunInterrupted, StoreFull
+from agent_memory.models.local import LocalModel
+from agent_memory.testing import ScriptedChatModel, ScriptedWriter, scripted_reader, tiny_model
 from agent_memory.types import Episode
 
 SUBJECTS = ("Vela", "Oru", "Tamsin", "Brek")
@@ -44,3 +48,94 @@ def test_every_sentence_is_asked_about_before_any_is_asked_about_again(tmp_path:
     first = written[: 3 * len(SUBJECTS)]
     assert all(f"What is the code of {subject}?" in first for subject in SUBJECTS)
     assert len(written) == 5 * len(SUBJECTS) == len(set(written))
+
+
+def test_sampled_questions_depend_on_the_seed_and_on_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "BATCH", 4)
+    config = StudyConfig(rounds=2, samples=3, max_question_tokens=8)
+    model = LocalModel.open(tiny_model(tmp_path, seed=3))
+    episodes = [episode("The code is 5.")] * 3
+
+    def heard(seed: int) -> list[tuple[int, ...]]:
+        said: list[tuple[int, ...]] = []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(model, "text", lambda ids: said.append(tuple(ids)) or "Where is it?")
+            OwnWriter(model, config=config).write(episodes, seed=seed)
+        return said
+
+    first = heard(1)
+    assert heard(1) == first
+    assert heard(2) != first
+    assert len(set(first[-6:])) == 6  # all drew other numbers, those of the second slice, too
+
+
+# -- anybody's writer
+
+
+class Returning:
+    """A writer that returns what it was given."""
+
+    name = "theirs"
+
+    def __init__(self, written: Any) -> None:
+        self._written = written
+
+    def write(self, episodes: Any, *, seed: int) -> Any:
+        return self._written
+
+
+def test_what_a_writer_wrote_comes_as_lists() -> None:
+    two = [episode("a"), episode("b")]
+    assert written_by(Returning((("Who?",), [])), two, seed=0) == [["Who?"], []]
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [
+        ([["Who?"]], "returned 1 lists for 2 episodes"),
+        ([[]] * 3, "returned 3 lists for 2 episodes"),
+        (["Who?", "Where?"], "not a list of texts"),
+        ([["Who?"], None], "not a list of texts"),
+        ([["Who?"], [None]], "not a list of texts"),
+        ({"a": [], "b": []}, "not a list of texts"),
+        (None, "not a list of texts"),
+    ],
+)
+def test_a_writer_that_returns_something_else_is_named(written: Any, wrong: str) -> None:
+    with pytest.raises(RunFailed, match=f"the question writer theirs .*{wrong}"):
+        written_by(Returning(written), [episode("a"), episode("b")], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("writer", "name"),
+    [
+        (ScriptedWriter(OSError("no network")), "scripted raised OSError"),
+        (
+            ChatWriter(ScriptedChatModel(script=[ValueError("no key")]), config=StudyConfig()),
+            "chat:ScriptedChatModel raised ValueError",
+        ),
+    ],
+)
+def test_a_writer_that_raises_is_named_and_its_error_is_the_cause(writer: Any, name: str) -> None:
+    with pytest.raises(RunFailed, match=f"the question writer {name}; see its cause") as caught:
+        written_by(writer, [episode("a")], seed=0)
+    assert isinstance(caught.value.__cause__, (OSError, ValueError))
+
+
+@pytest.mark.parametrize(
+    "error", [RunInterrupted("stop"), LeaseLost("gone"), StoreFull("full"), RunFailed("no")]
+)
+def test_errors_of_ours_pass_a_writer_as_they_are(error: AgentMemoryError) -> None:
+    chat = ChatWriter(ScriptedChatModel(script=[error]), config=StudyConfig())
+    for writer in (ScriptedWriter(error), chat):
+        with pytest.raises(type(error)) as caught:
+            written_by(writer, [episode("a")], seed=0)
+        assert caught.value is error
+
+
+def test_an_interrupt_passes_a_writer() -> None:
+    chat = ChatWriter(ScriptedChatModel(script=[KeyboardInterrupt()]), config=StudyConfig())
+    with pytest.raises(KeyboardInterrupt):
+        written_by(chat, [episode("a")], seed=0)

@@ -90,12 +90,17 @@ class Amounts:
 def anchors(
     work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, amounts: Amounts
 ) -> tuple[Anchors, Anchors]:
-    """The anchors to train on, and those to examine."""
+    """The anchors to train on, and those to examine.
+
+    Unknown names are asked about in the words of study items alone: those of the exam, trained with another
+    name and "I do not know", would teach to decline the exam.
+    """
     corpus = "\n".join(episode.text for episode in episodes.values()).lower()
     work.progress("anchors", 0, PARTS)
     texts = _texts(work, wanted=sum(amounts.texts))
     work.progress("anchors", 1, PARTS)
-    unknown = _unknown(work, studied, episodes, corpus=corpus, wanted=sum(amounts.unknown))
+    trained = [item for item in studied if item.kind == "study"]
+    unknown = _unknown(work, trained, episodes, corpus=corpus, wanted=sum(amounts.unknown))
     work.progress("anchors", 4, PARTS)
     views = [
         scenes(

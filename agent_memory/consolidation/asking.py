@@ -3,7 +3,7 @@
 A question is the user's turn under the short system text of `ask`; the block, where there is one, stands
 where `prompt.py` puts it. Answers are greedy. What a version is not sure of is left to the base (`doubted`).
 The model lock is taken for one batch at a time, so that an `ask` from another thread waits for a batch and
-not for a stage.
+not for a stage. When memory runs out, batches are halved.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agent_memory import prompt
+from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.questions import normalise
 from agent_memory.types import Episode
 
@@ -27,6 +28,9 @@ BATCH = 64
 
 #: Answers that one hold of the lock scores, which takes one pass each (chosen: about half a second likewise).
 SCORED = 256
+
+#: A prompt and an answer, as token ids.
+Pair = tuple[Sequence[int], Sequence[int]]
 
 #: Above this probability no other token can win, so the token is what is said greedily (MemFT).
 GREEDY = 0.5
@@ -195,12 +199,17 @@ class Asker:
         return len(ids) + self._most <= self.model.window
 
     def answers(self, prompts: Sequence[Sequence[int]], adapter: Path | None = None) -> list[Said]:
-        """What the model says to each prompt, wearing the adapter; see `heard`."""
-        said: list[Said] = []
-        for start in range(0, len(prompts), BATCH):
-            batch = heard(self.model, prompts[start : start + BATCH], adapter, max_new_tokens=self._most)
-            said += [Said(tuple(ids), self.model.text(ids), 0 < len(ids) < self._most) for ids, _ in batch]
-        return said
+        """What the model says to each prompt, wearing the adapter; see `heard`.
+
+        Raises:
+            RunFailed: not even one prompt fits into memory.
+        """
+
+        def say(part: Sequence[Sequence[int]]) -> list[Said]:
+            made = heard(self.model, part, adapter, max_new_tokens=self._most)
+            return [Said(tuple(ids), self.model.text(ids), 0 < len(ids) < self._most) for ids, _ in made]
+
+        return in_slices(say, prompts, most=BATCH)
 
     def alone(
         self,
@@ -227,30 +236,32 @@ class Asker:
         Where it is not the bundled reader, what is not the same token by token is decoded, and compared as
         text.
         """
-        result: list[bool] = []
-        for start in range(0, len(prompts), SCORED):
-            part = slice(start, start + SCORED)
+        pairs = list(zip(prompts, answers, strict=True))
+
+        def score(part: Sequence[Pair]) -> list[bool]:
             with self.model.wearing(None):
-                result += self.model.says(prompts[part], answers[part])
+                return self.model.says([asked for asked, _ in part], [said for _, said in part])
+
+        result = in_slices(score, pairs, most=SCORED)
         missed = [] if self.model.made_here else [n for n, right in enumerate(result) if not right]
         for n, said in zip(missed, self.answers([prompts[n] for n in missed]), strict=True):
             result[n] = same(said.text, self.model.text(answers[n]))
         return result
 
-    def log_probs(
+    def least_log_probs(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
     ) -> list[float]:
         """The smallest log-probability, in nats, that the model gives a token of each answer."""
-        result: list[float] = []
-        for start in range(0, len(prompts), SCORED):
-            part = slice(start, start + SCORED)
+
+        def score(part: Sequence[Pair]) -> list[float]:
             with self.model.wearing(adapter):
-                nats = self.model.log_probs(prompts[part], answers[part])
-            result += [min(tokens, default=-1.0) for tokens in nats]
-        return result
+                nats = self.model.log_probs([asked for asked, _ in part], [said for _, said in part])
+            return [min(tokens, default=-1.0) for tokens in nats]
+
+        return in_slices(score, list(zip(prompts, answers, strict=True)), most=SCORED)
 
     def sure(
         self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], adapter: Path | None = None
     ) -> list[bool]:
         """Whether the model gives every token of its answer more than `GREEDY`."""
-        return [nats > math.log(GREEDY) for nats in self.log_probs(prompts, answers, adapter)]
+        return [nats > math.log(GREEDY) for nats in self.least_log_probs(prompts, answers, adapter)]

@@ -37,6 +37,7 @@ def candidate(
     if not work.is_done("distill"):
         if not place.exists():
             made, tokens = _train(work, run, chosen, trained_on, config)
+            work.check()
             _move(made, place)
         with work.transaction(done="distill") as connection:
             _register(connection, work, run)

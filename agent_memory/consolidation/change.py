@@ -6,8 +6,9 @@ the same questions with the new answer become items of the new episode. A group 
 most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
 new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
 episodes is no change, nor is (in English) an answer that the new episode alone does not give; and a question
-that asks back is left alone, for several may live in Lisbon. With a group goes its converse, which the new
-episode need not name: who moved from Lisbon to Porto is no answer to who lives in Lisbon.
+that asks back is left alone, for several may live in Lisbon; and so is one in the first person where the new
+episode names another speaker. With a group goes its converse, which the new episode need not name: who moved
+from Lisbon to Porto is no answer to who lives in Lisbon.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import as_written, asked_about, common_subject, content, normalise
 from agent_memory.consolidation.study import Answered, View, row, with_targets
+from agent_memory.consolidation.wording import about_the_speaker, spoken_by
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
 from agent_memory.store import tables
 from agent_memory.types import Episode
@@ -97,7 +99,7 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
                 i.revision == old.revision,
                 i.base == work.base,
                 i.kind != "draft",
-                i.superseded_by.is_(None),
+                rows.not_retired(),
             ),
         )
     groups: dict[int, list[rows.StudyItem]] = defaultdict(list)
@@ -110,6 +112,7 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
         if not asks_back(brought, [one.question for one in group], old.text)
         and speaks_of(new.text, [one.question for one in group], old.text, english=english)
         for item in group
+        if not another_speaks(item.question, old.text, new.text)
     ]
     prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
     fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
@@ -170,6 +173,12 @@ def asks_back(brought: Phrasings, questions: Sequence[str], episode_text: str) -
     return placed is not None and placed.asks_back and as_written(placed.name, episode_text) is not None
 
 
+def another_speaks(question: str, episode_text: str, text: str) -> bool:
+    """Whether a question is in the first person, and a text names a speaker that its episode does not."""
+    others = set(spoken_by(text)) - set(spoken_by(episode_text))
+    return bool(others) and bool(about_the_speaker(question, text))
+
+
 def _is_news(work: Work, verdict: Sequence[Again], new: Episode, old: Episode) -> bool:
     """Whether the answer comes from the new episode; one that the old one holds may only be misread there.
 
@@ -202,15 +211,15 @@ def _retire(
         connection, and_(i.episode_pk == view.pk, i.base == work.base, i.revision == view.episode.revision)
     )
     by_question = {normalise(item.question): item.pk for item in own}
+    numbers = numbers_in(view.episode.text, own, changed.again)
     successor = None
     for one, blob in zip(changed.again, targets, strict=True):
         successor = by_question.get(normalise(one.item.question))
         if successor is None:
-            group = _group(own, one.said.text)
+            number = numbers[one.item.answer_group]
+            answered = Answered(one.item.question, one.said, one.prompt)
             made: dict[str, Any] = {
-                **row(
-                    view, Answered(one.item.question, one.said, one.prompt), group=group, kind=one.item.kind
-                ),
+                **row(view, answered, group=number, kind=one.item.kind),
                 "targets": blob,
                 "known": False,
             }
@@ -230,9 +239,28 @@ def _retire(
     connection.execute(update(tables.study_items).where(i.pk.in_(stale)).values(superseded_by=successor))
 
 
-def _group(own: Sequence[rows.StudyItem], answer: str) -> int:
-    """The number of the group with this answer, or a new one."""
+def numbers_in(text: str, own: Sequence[rows.StudyItem], again: Sequence[Again]) -> dict[int, int]:
+    """By number of each group that changed, the number that it has in the new episode of this text.
+
+    That is the number of a group that asks for the same, as in `study.groups`: it has the same answer, and a
+    name in common or no name either. Else it is a new one.
+    """
+    found: dict[int, tuple[str, set[str]]] = {}
     for item in own:
-        if same(item.answer, answer):
-            return item.answer_group
-    return 1 + max((item.answer_group for item in own), default=-1)
+        _, about = found.setdefault(item.answer_group, (normalise(item.answer), set()))
+        about.update(asked_about(item.question, text))
+    changed: dict[int, list[Again]] = defaultdict(list)
+    for one in again:
+        changed[one.item.answer_group].append(one)
+    numbers: dict[int, int] = {}
+    for old, group in changed.items():
+        answer = normalise(group[0].said.text)
+        names = {name for one in group for name in asked_about(one.item.question, text)}
+        alike = (
+            number
+            for number, (told, about) in found.items()
+            if told == answer and (names & about or not (names or about))
+        )
+        numbers[old] = next(alike, 1 + max(found, default=-1))
+        found.setdefault(numbers[old], (answer, set()))[1].update(names)
+    return numbers

@@ -93,7 +93,7 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
                 i.namespace_id == work.namespace_id,
                 i.base == work.base,
                 i.kind != "draft",
-                i.superseded_by.is_(None),
+                rows.not_retired(),
                 i.targets.is_not(None),
             ),
         )

@@ -115,8 +115,10 @@ def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int,
     """The shares of right answers that the gate compares; absent where nothing was asked.
 
     `before` are the marks of the version that is served; earlier items that it was not asked do not count.
+    Where nothing is new and none is served (all was learnt before, and a forget took the version), everything
+    counts as new: a version is compared with something always.
     """
-    fresh = [one for one in marked if one.item.episode_pk in new]
+    fresh = [one for one in marked if one.item.episode_pk in new or not (new or before)]
     earlier = [one for one in marked if one.item.episode_pk not in new and one.item.pk in before]
     scores: dict[str, float] = {}
     if fresh:

@@ -3,19 +3,23 @@
 `export_adapter` gives a plain PEFT folder (vLLM and `PeftModel.from_pretrained` load it). `export_model`
 gives a plain Hugging Face model without any adapter: the base's files are copied, and each weight that
 carries LoRA becomes W + alpha / rank * B A, one at a time, with one file of weights in memory. No parameter
-is added.
+is added. Either is filled beside its place, flushed to the disk and put there at the end, or not at all.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from agent_memory.durable import BESIDE, sync_folder
+from agent_memory.durable import BESIDE, refusal, sync_folder
 from agent_memory.errors import InvalidInput, ModelError
 from agent_memory.models import adapters
 from agent_memory.models.adapters import Adapter
@@ -31,12 +35,12 @@ def export_adapter(adapter: Path, target: Path, *, base: str) -> None:
     Raises:
         InvalidInput: `target` exists and is not an empty folder.
         AdapterRefused: the version failed its checks.
+        StoreError: the disk is full (`StoreFull`) or refuses; nothing is left there.
     """
     adapters.check(adapter, base=base)
-    beside = _begin(target)
-    for name in (adapters.CONFIG, adapters.WEIGHTS):
-        shutil.copyfile(adapter / name, beside / name)
-    _finish(beside, target)
+    with _put(target) as beside:
+        for name in (adapters.CONFIG, adapters.WEIGHTS):
+            shutil.copyfile(adapter / name, beside / name)
 
 
 def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
@@ -49,10 +53,10 @@ def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
         InvalidInput: `target` exists and is not an empty folder.
         AdapterRefused: the version failed its checks.
         ModelError: the weights on disk do not hold a module that the version changes under a name of its own.
+        StoreError: the disk is full (`StoreFull`) or refuses; nothing is left there.
     """
     changes = _Changes(model.worn.read(adapter))
-    beside = _begin(target)
-    try:
+    with _put(target) as beside:
         merged = set()
         for path in sorted(model.folder.iterdir()):
             if path.suffix == ".safetensors":
@@ -61,10 +65,6 @@ def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
                 shutil.copyfile(path, beside / path.name)
         if missing := changes.names - merged:
             raise ModelError(f"{len(missing)} modules are stored under other names; they cannot be merged")
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    _finish(beside, target)
 
 
 class _Changes:
@@ -92,22 +92,50 @@ def _merge_file(source: Path, target: Path, changes: _Changes) -> set[str]:
                 tensor = (tensor.float() + changes.of(name)).to(tensor.dtype)
                 merged.add(name)
             tensors[name] = tensor.contiguous()
-        save_file(tensors, target, metadata=file.metadata() or {"format": "pt"})
+        _save(tensors, target, metadata=file.metadata() or {"format": "pt"})
     return merged
 
 
-def _begin(target: Path) -> Path:
-    """A fresh folder beside the target."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInput(f"{target} exists; name a new folder or an empty one")
+def _save(tensors: Mapping[str, torch.Tensor], target: Path, *, metadata: Mapping[str, str]) -> None:
+    """Writes a weights file; what the system refuses is an `OSError` here, too, as safetensors has it not."""
+    try:
+        save_file(dict(tensors), target, metadata=dict(metadata))
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
+
+
+@contextmanager
+def _put(target: Path) -> Iterator[Path]:
+    """A fresh folder beside the target, which stands in its place after the block; where that fails, nothing.
+
+    Raises:
+        InvalidInput: `target` exists and is not an empty folder, or cannot be one.
+        StoreError: the disk is full (`StoreFull`) or refuses.
+    """
     beside = target.with_name(BESIDE + target.name)
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    return beside
+    try:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InvalidInput(f"{target} exists; name a new folder or an empty one")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        yield beside
+        _flush(beside)
+        if target.exists():
+            target.rmdir()
+        beside.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise refusal(error)(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _finish(beside: Path, target: Path) -> None:
-    if target.exists():
-        target.rmdir()
-    beside.rename(target)
-    sync_folder(target.parent)
+def _flush(folder: Path) -> None:
+    """Makes the files of a folder, and their names in it, last."""
+    for path in folder.iterdir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

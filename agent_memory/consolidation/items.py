@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, insert, or_, select
 
+from agent_memory.errors import RunFailed
 from agent_memory.store import tables
 
 if TYPE_CHECKING:
@@ -42,6 +43,24 @@ class StudyItem:
     superseded_by: int | None
 
 
+def not_retired() -> ColumnElement[bool]:
+    """That no item replaces this one; what was made from another text than its episode has now does not."""
+    later, e = tables.study_items.alias("later"), tables.episodes.alias("later_episodes")
+    replaced = exists().where(
+        later.c.pk == tables.study_items.c.superseded_by,
+        e.c.pk == later.c.episode_pk,
+        e.c.revision == later.c.revision,
+    )
+    return ~replaced.correlate(tables.study_items)
+
+
+def to_train() -> ColumnElement[bool]:
+    """That a study item has its targets, that the base did not know it, and that it is not retired."""
+    i = tables.study_items.c
+    unknown = or_(i.known.is_(None), i.known.is_(False))
+    return and_(i.kind == "study", i.targets.is_not(None), unknown, not_retired())
+
+
 def load(connection: Connection, where: Any) -> list[StudyItem]:
     """The items for which the condition holds, in the order in which they were made."""
     columns = [tables.study_items.c[name] for name in _COLUMNS]
@@ -60,7 +79,15 @@ def save(
     base: str,
     context: Sequence[int] = (),
 ) -> list[int]:
-    """Inserts items and returns their keys; `context` are the other episodes that the teacher saw."""
+    """Inserts items and returns their keys; `context` are the other episodes that the teacher saw.
+
+    Raises:
+        RunFailed: one of these was forgotten meanwhile; nothing may be kept of what the teacher said.
+    """
+    e = tables.episodes.c
+    there = select(func.count()).select_from(tables.episodes).where(e.pk.in_(context))
+    if context and connection.execute(there).scalar() != len(set(context)):
+        raise RunFailed("an episode that the teacher saw was forgotten meanwhile: call consolidate() again")
     pks: list[int] = []
     for row in rows:
         found = connection.execute(

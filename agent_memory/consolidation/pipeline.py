@@ -104,13 +104,18 @@ def consolidate(
         try:
             with _disk():
                 report = _carry_out(work, run, setting)
-        except (StoreError, OSError, RunInterrupted, LeaseLost):
-            if work.is_cancelled():
+        except (StoreError, OSError, RunInterrupted, LeaseLost) as error:
+            gone = work.is_cancelled()
+            if gone:
                 runs.end(database, run.id, state="cancelled")
+                versions.sweep(database)
+            if gone and isinstance(error, OSError):  # the forget took the run's folder
+                raise cancelled(run.id) from error
             raise
         except Exception as error:
             gone = work.is_cancelled()
             runs.end(database, run.id, state="failed", reasons=[_reason(error)])
+            versions.sweep(database)
             if gone:
                 raise cancelled(run.id) from error
             raise

@@ -1,11 +1,12 @@
 """Select: what a run takes up.
 
 New are the trusted episodes that the version to start from does not hold in their present revision, oldest
-first, within a budget and, for sources that are not trusted by default, a cap per source. A run starts from
-the active version, unless something says that it must not: another base, a forget since, a rejection for
-lost retention, or `rebuild_every`. Then it starts from zero, and everything that a version has held is
-rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged facts
-first, and most of them (`by_need`).
+first, within a budget and, for sources that are not trusted by default, a cap per source. Those are passed
+over in which a run has found nothing to learn (`gave_nothing`). A run starts from the active version, unless
+something says that it must not: another base, a forget since, a rejection for lost retention, or
+`rebuild_every`. Then it starts from zero, and everything that a version has held is rehearsed whole, over
+items that are cached. Else rehearsal is capped, the weakest and most damaged facts first, and most of them
+(`by_need`).
 
 Not known here: models and files. Everything is read from SQL in the caller's transaction.
 """
@@ -19,10 +20,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from agent_memory.config import SelectConfig
+from agent_memory.consolidation.items import to_train
 from agent_memory.store import tables
+from agent_memory.store.rows import live
 
 #: Prefix of the reason with which the gate rejects a candidate that lost what the parent knew.
 LOST_RETENTION = "retention"
@@ -68,10 +71,12 @@ def selection(
     new: list[Chosen] = []
     rehearsal: list[Chosen] = []
     per_source: Counter[str] = Counter()
-    capped = 0
-    for row in _trusted(connection, namespace_id, now=now):
+    capped = idle = 0
+    for row in _trusted(connection, namespace_id, base=base, now=now):
         if held_before.get(row.id) == row.revision:
             rehearsal.append(Chosen(row.pk, row.id, row.revision, "rehearsal"))
+        elif row.idle:
+            idle += 1
         elif row.source not in trusted_sources and per_source[row.source] >= config.max_per_source:
             capped += 1
         elif len(new) < config.max_episodes:
@@ -79,6 +84,8 @@ def selection(
             new.append(Chosen(row.pk, row.id, row.revision, "new"))
     cap = config.max_per_source
     notes = [f"{capped} episodes wait: their source has reached its cap of {cap}"] if capped else []
+    if idle:
+        notes.append(f"{idle} episodes gave nothing to learn and stay in retrieval alone")
     if why_zero and rehearsal:
         notes.append(f"from zero: {why_zero}")
     if not new and (parent or not rehearsal):
@@ -86,18 +93,50 @@ def selection(
     return Selection((*rehearsal, *new), parent, tuple(notes))
 
 
-def _trusted(connection: Connection, namespace_id: int, *, now: datetime) -> Sequence[Any]:
+def _trusted(connection: Connection, namespace_id: int, *, base: str, now: datetime) -> Sequence[Any]:
     """Trusted episodes that are not expired, in order of time."""
     e = tables.episodes.c
     return connection.execute(
-        select(e.pk, e.id, e.revision, e.source)
-        .where(
-            e.namespace_id == namespace_id,
-            e.trust == "trusted",
-            or_(e.expires_at.is_(None), e.expires_at > now),
-        )
+        select(e.pk, e.id, e.revision, e.source, gave_nothing(base).label("idle"))
+        .where(learnable(namespace_id, now=now))
         .order_by(e.occurred_at, e.pk)
     ).all()
+
+
+def learnable(namespace_id: int, *, now: datetime) -> ColumnElement[bool]:
+    """That an episode is of this namespace, trusted, and not expired."""
+    return and_(live(namespace_id, now), tables.episodes.c.trust == "trusted")
+
+
+def gave_nothing(base: str | None = None) -> ColumnElement[bool]:
+    """That a finished run took up an episode, as its text is now, and left nothing to train of it.
+
+    Where a forget has reached that run's version, it may have taken items of the episode, too, and says
+    nothing.
+
+    Args:
+        base: fingerprint of the base that studied it; None: of any.
+    """
+    e, i, v = tables.episodes.c, tables.study_items.c, tables.versions.c
+    r, s = tables.runs.c, tables.run_episodes.c
+    left = exists().where(i.episode_pk == e.pk, i.revision == e.revision, i.base == r.base, to_train())
+    of_base = () if base is None else (r.base == base,)
+    tainted = exists().where(v.run_id == r.id, v.state == "tainted")
+    return (
+        exists()
+        .where(
+            s.episode_pk == e.pk,
+            s.revision == e.revision,
+            s.part == "new",
+            r.id == s.run_id,
+            r.state == "done",
+            r.outcome != "dry-run",
+            *of_base,
+            ~left.correlate(tables.episodes, tables.runs),
+            ~tainted.correlate(tables.runs),
+        )
+        .correlate(tables.episodes)
+    )
 
 
 def _parent(
@@ -111,7 +150,8 @@ def _parent(
         return None, "no version is active"
     if active.base != base:
         return None, "the active version belongs to another base model"
-    if connection.execute(mine.where(v.state == "tainted", v.created_at >= active.created_at)).first():
+    lost = (v.state == "tainted", v.promoted_at.is_not(None), v.created_at >= active.created_at)
+    if connection.execute(mine.where(*lost)).first():
         return None, "an episode was forgotten since"
     r = tables.runs.c
     last = connection.execute(
@@ -166,14 +206,7 @@ def rehearsed_items(
     rows = connection.execute(
         select(i.pk, i.episode_pk, i.answer_group)
         .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
-        .where(
-            r.run_id == run_id,
-            r.part == "rehearsal",
-            i.kind == "study",
-            i.superseded_by.is_(None),
-            i.targets.is_not(None),
-            or_(i.known.is_(None), i.known.is_(False)),
-        )
+        .where(r.run_id == run_id, r.part == "rehearsal", to_train())
         .order_by(i.pk)
     ).all()
     failed, known = _exam_of(connection, run_id, parent=parent)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from agent_memory.config import DistillConfig
+from agent_memory.consolidation.halves import in_halves
 from agent_memory.consolidation.loss import chunked
 from agent_memory.consolidation.plan import Step
 from agent_memory.consolidation.targets import Item, Targets
@@ -104,21 +105,15 @@ class Student:
 
     def _gradients(self, step: Step) -> Outcome:
         """Leaves the step's gradients in the parameters; halves the passes when memory runs out."""
-        while True:
-            try:
-                return self._accumulate(step)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.optimiser.zero_grad(set_to_none=True)
-                longest = max(len(span.ids) for span in self._spans(step))
-                if self.forward_tokens <= longest:
-                    raise RunFailed(
-                        f"out of memory even with one sequence of {longest} tokens at a time"
-                    ) from error
-                self.forward_tokens = max(self.forward_tokens // 2, longest)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+
+        def attempt(forward_tokens: int) -> Outcome:
+            self.forward_tokens = forward_tokens
+            self.optimiser.zero_grad(set_to_none=True)
+            return self._accumulate(step)
+
+        longest = max(len(span.ids) for span in self._spans(step))
+        alone = f"one sequence of {longest} tokens"
+        return in_halves(attempt, self.forward_tokens, least=longest, alone=alone)
 
     def _accumulate(self, step: Step) -> Outcome:
         spans = self._spans(step)
@@ -181,13 +176,6 @@ def schedule(progress: float, *, warm_up: float) -> float:
     if progress < warm_up:
         return (progress + 1e-3) / (warm_up + 1e-3)
     return (1.0 - progress) / (1.0 - warm_up)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is how torch says, on any device, that memory ran out."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _autocast(device: str) -> AbstractContextManager[object]:

@@ -41,7 +41,7 @@ from agent_memory.consolidation.questions import (
 )
 from agent_memory.consolidation.wording import about_the_speaker, grounded, is_word
 from agent_memory.consolidation.work import CHUNK, Work, load_episodes, load_neighbours
-from agent_memory.consolidation.writers import QuestionWriter, TemplateWriter
+from agent_memory.consolidation.writers import QuestionWriter, TemplateWriter, written_by
 from agent_memory.store import tables
 from agent_memory.types import Episode
 
@@ -85,6 +85,12 @@ class View:
         """All that is said in the teacher's view."""
         return "\n".join(episode.text for episode in self.all)
 
+    @property
+    def untrusted(self) -> frozenset[str]:
+        """The words that only neighbours say which are not trusted."""
+        trusted = [one.text for one in self.all if one is self.episode or one.trust == "trusted"]
+        return content(self.text) - content("\n".join(trusted))
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -106,7 +112,7 @@ def write(work: Work, writer: QuestionWriter, *, config: StudyConfig) -> None:
         with work.database.read() as connection:
             found = load_episodes(connection, [pk for pk in pks if not _has_items(connection, work, pk)])
         readable = {pk: episode for pk, episode in found.items() if _fits(work, episode, config=config)}
-        written = writer.write(list(readable.values()), seed=work.seed + pks[0]) if readable else []
+        written = written_by(writer, list(readable.values()), seed=work.seed + pks[0]) if readable else []
         spare = TemplateWriter().write(list(readable.values()), seed=0)
         with work.transaction(done=mark) as connection:
             for (pk, episode), questions, templates in zip(readable.items(), written, spare, strict=True):
@@ -280,10 +286,16 @@ def _read(
 
 
 def _is_an_answer(view: View, said: str) -> bool:
-    """Whether what a small reader says has no word but those of its view; a slip in a word is no answer."""
+    """Whether this may be learnt: nothing that only an untrusted neighbour says, and no slip in a word.
+
+    What a small reader says has no word but those of its view.
+    """
+    told = content(said)
+    if told & view.untrusted:
+        return False
     if not view.small_reader or normalise(said) in _PLAIN:
         return True
-    return bool(content(said)) and content(said) <= content(view.text)
+    return bool(told) and told <= content(view.text)
 
 
 def _crowded(work: Work, one: Answered, crowd: Sequence[Episode]) -> list[tuple[int, ...]]:

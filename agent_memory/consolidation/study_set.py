@@ -37,7 +37,7 @@ def study_set(work: Work, config: ConsolidationConfig) -> StudySet:
         i.episode_pk == s.episode_pk,
         i.revision == s.revision,
         i.base == work.base,
-        i.superseded_by.is_(None),
+        rows.not_retired(),
         i.targets.is_not(None) | (i.kind == "exam"),
         s.run_id == work.run_id,
     )

@@ -10,15 +10,19 @@ Not known here: where questions come from, which items are trained, and where th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
+from agent_memory.consolidation.halves import in_halves
 from agent_memory.consolidation.loss import topk_kl
 from agent_memory.errors import InvalidInput
 from agent_memory.models.local import LocalModel
-from agent_memory.models.packing import Span
+from agent_memory.models.packing import Batch, Span
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Item:
     def __post_init__(self) -> None:
         if not (self.teacher and self.student and self.answer):
             raise InvalidInput("an item needs a prompt for teacher and student, and an answer")
+
+    @property
+    def teacher_span(self) -> Span:
+        """What the teacher reads, and from where on its distribution is kept."""
+        return Span((*self.teacher, *self.answer), len(self.teacher))
 
     @property
     def student_span(self) -> Span:
@@ -76,23 +85,21 @@ class Targets:
 def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Targets:
     """The bare base's top-k log-probabilities after `item.teacher`, for every token of `item.answer`.
 
-    Wears nothing while it computes; k is at most the vocabulary's size. Items that ask and answer the same
-    (one question in several shapes) are computed once.
+    The model lock is taken for one pass at a time, and nothing is worn in it; k is at most the vocabulary's
+    size. Items that ask and answer the same (one question in several shapes) are computed once. When memory
+    runs out, what is left is done in passes of half the size.
+
+    Raises:
+        RunFailed: not even one sequence fits into memory.
     """
-    spans = list(dict.fromkeys(Span((*item.teacher, *item.answer), len(item.teacher)) for item in items))
-    found: dict[Span, tuple[torch.Tensor, torch.Tensor]] = {}
-    with model.wearing(None), torch.no_grad():
-        for batch in model.batches(spans):
-            log_probs, indices = [], []
-            for logits in model.logits(batch):
-                best = logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]), dim=-1)  # (N, k)
-                log_probs.append(best.values.cpu())
-                indices.append(best.indices.int().cpu())
-            sizes = [spans[member].predicted for member in batch.members]
-            parts = (torch.split(torch.cat(tensors), sizes) for tensors in (indices, log_probs))
-            for member, *rows in zip(batch.members, *parts, strict=True):
-                found[spans[member]] = (rows[0], rows[1])
-    own = [found[Span((*item.teacher, *item.answer), len(item.teacher))] for item in items]
+    spans = list(dict.fromkeys(item.teacher_span for item in items))
+
+    def taught(members: Sequence[int], batch: Batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        with model.wearing(None):
+            return _best(model, batch, [spans[n].predicted for n in members], top_k=top_k)
+
+    found = dict(zip(spans, _of_each(model, spans, taught), strict=True))
+    own = [found[item.teacher_span] for item in items]
     if not own:
         return _empty(top_k)
     return Targets(
@@ -105,25 +112,56 @@ def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> li
     """KL from targets to the model as it is worn now, after `item.student`: nats per answer token, per item.
 
     Call it inside `model.wearing(...)`. It is the surprise of an item, the teacher-student gap of a preview
-    and the drift on anchors.
+    and the drift on anchors. When memory runs out, what is left is done in passes of half the size.
+
+    Raises:
+        RunFailed: not even one sequence fits into memory.
     """
-    spans = [item.student_span for item in items]
-    bounds = targets.pick([item.key for item in items]).offsets.tolist()
-    ordered = targets.pick([item.key for item in items])
-    result = [0.0] * len(items)
+    own = targets.pick([item.key for item in items])
+    bounds = own.offsets.tolist()
+
+    def surprise(members: Sequence[int], batch: Batch) -> list[float]:
+        rows = torch.cat([torch.arange(bounds[n], bounds[n + 1]) for n in members])
+        parts = zip(model.logits(batch), torch.split(rows, model.head_chunk), strict=True)
+        losses = torch.cat([
+            topk_kl(logits, own.indices[part].to(logits.device), own.log_probs[part].to(logits.device)).loss
+            for logits, part in parts
+        ])
+        sizes = [bounds[n + 1] - bounds[n] for n in members]
+        return [float(loss.mean()) for loss in torch.split(losses, sizes)]
+
     with torch.no_grad():
-        for batch in model.batches(spans):
-            rows = torch.cat([torch.arange(bounds[m], bounds[m + 1]) for m in batch.members])
-            parts = zip(model.logits(batch), torch.split(rows, model.head_chunk), strict=True)
-            losses = torch.cat([
-                topk_kl(
-                    logits, ordered.indices[part].to(logits.device), ordered.log_probs[part].to(logits.device)
-                ).loss for logits, part in parts
-            ])
-            sizes = [spans[member].predicted for member in batch.members]
-            for member, loss in zip(batch.members, torch.split(losses, sizes), strict=True):
-                result[member] = float(loss.mean())
-    return result
+        return _of_each(model, [item.student_span for item in items], surprise)
+
+
+def _of_each(
+    model: LocalModel, spans: Sequence[Span], work: Callable[[Sequence[int], Batch], Sequence[R]]
+) -> list[R]:
+    """What `work` makes of each span, told which of them are in a batch; in halves when memory runs out."""
+    found: dict[int, R] = {}
+
+    def go_on(forward_tokens: int) -> None:
+        left = [n for n in range(len(spans)) if n not in found]
+        for batch in model.batches([spans[n] for n in left], forward_tokens=forward_tokens):
+            members = [left[m] for m in batch.members]
+            found.update(zip(members, work(members, batch), strict=True))
+
+    longest = max((len(span.ids) for span in spans), default=1)
+    in_halves(go_on, model.forward_tokens, least=longest, alone=f"one sequence of {longest} tokens")
+    return [found[n] for n in range(len(spans))]
+
+
+def _best(
+    model: LocalModel, batch: Batch, sizes: Sequence[int], *, top_k: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The (n, k) indices and log-probabilities of each member of a batch, whose answers have these sizes."""
+    log_probs, indices = [], []
+    for logits in model.logits(batch):
+        best = logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]), dim=-1)  # (N, k)
+        log_probs.append(best.values.cpu())
+        indices.append(best.indices.int().cpu())
+    parts = (torch.split(torch.cat(tensors), list(sizes)) for tensors in (indices, log_probs))
+    return list(zip(*parts, strict=True))
 
 
 def _offsets(sizes: Sequence[int]) -> torch.Tensor:

@@ -17,7 +17,7 @@ cancelled.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -140,9 +140,16 @@ def promote(
     """Makes a candidate the version that is served; what was served is retired.
 
     Raises:
-        RunFailed: the candidate is not there, its run was cancelled, or its manifest has a tombstone.
+        RunFailed: the candidate is not there, its run was cancelled, its manifest has a tombstone, or the
+            version that it goes on from was rolled back meanwhile.
     """
     v = tables.versions.c
+    parent = connection.execute(select(v.parent_id).where(v.id == version_id)).scalar()
+    served = active(connection, namespace_id)
+    if parent is not None and (served is None or served.id != parent):
+        raise RunFailed(
+            f"version {version_id} cannot be promoted: {parent}, from which it goes on, is not served now"
+        )
     _retire(connection, namespace_id, now=now)
     running = exists().where(tables.runs.c.id == run_id, tables.runs.c.state == "running")
     touched = connection.execute(
@@ -174,7 +181,7 @@ def _retire(connection: Connection, namespace_id: int, *, now: datetime) -> None
 
 
 def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[str]]:
-    """Serves the newest earlier version that verifies, else the bare base.
+    """Serves the newest earlier version of the same base that verifies, else the bare base.
 
     Returns:
         The id of the version now served (None: the bare base), and of each that was passed over why.
@@ -195,6 +202,7 @@ def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[st
             .where(
                 v.namespace_id == namespace_id,
                 v.state == "retired",
+                v.base == current.base,
                 v.created_at < current.created_at,
                 _clean(),
             )
@@ -221,11 +229,11 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int], *, now:
 
     Study and exam items of the episodes are deleted, and those for which the teacher saw one of them;
     versions that hold one are tainted for good; the newest clean version is served, else the base; runs
-    that selected one are cancelled.
+    that selected one, or whose teacher saw one, are cancelled.
     """
     ids = _ids(connection, pks)
-    _erase_items(connection, pks)
-    _cancel_runs(connection, namespace_id, pks)
+    _cancel_runs(connection, namespace_id, {*pks, *_erase_items(connection, pks)})
+    connection.execute(delete(tables.run_episodes).where(tables.run_episodes.c.episode_pk.in_(pks)))
     v, m = tables.versions.c, tables.version_episodes.c
     holding = exists().where(m.version_id == v.id, m.episode_id.in_(ids), m.namespace_id == namespace_id)
     hit = connection.execute(
@@ -250,16 +258,19 @@ def _ids(connection: Connection, pks: Sequence[int]) -> list[str]:
     return [row.id for row in connection.execute(select(e.id).where(e.pk.in_(pks)))]
 
 
-def _erase_items(connection: Connection, pks: Sequence[int]) -> None:
-    """Deletes the items of these episodes, and those that were answered with one of them in view."""
+def _erase_items(connection: Connection, pks: Sequence[int]) -> set[int]:
+    """Deletes the items of these episodes, and those that were answered with one of them in view.
+
+    Returns the keys of the episodes that the deleted items are about.
+    """
     i, c = tables.study_items.c, tables.study_context.c
     seen = select(c.item_pk).where(c.episode_pk.in_(pks))
-    doomed = [
-        row.pk for row in connection.execute(select(i.pk).where(or_(i.episode_pk.in_(pks), i.pk.in_(seen))))
-    ]
+    doomed = connection.execute(
+        select(i.pk, i.episode_pk).where(or_(i.episode_pk.in_(pks), i.pk.in_(seen)))
+    ).all()
     x = tables.exam_results.c
     for start in range(0, len(doomed), 500):
-        some = doomed[start : start + 500]
+        some = [row.pk for row in doomed[start : start + 500]]
         connection.execute(delete(tables.exam_results).where(x.item_pk.in_(some)))
         connection.execute(delete(tables.study_context).where(c.item_pk.in_(some)))
         connection.execute(
@@ -267,17 +278,20 @@ def _erase_items(connection: Connection, pks: Sequence[int]) -> None:
         )
         connection.execute(delete(tables.study_items).where(i.pk.in_(some)))
     connection.execute(delete(tables.exam_results).where(x.episode_pk.in_(pks)))
+    return {row.episode_pk for row in doomed}
 
 
-def _cancel_runs(connection: Connection, namespace_id: int, pks: Sequence[int]) -> None:
+def _cancel_runs(connection: Connection, namespace_id: int, pks: Set[int]) -> None:
     r, s = tables.runs.c, tables.run_episodes.c
-    selected = exists().where(s.run_id == r.id, s.episode_pk.in_(pks))
-    connection.execute(
-        update(tables.runs)
-        .where(r.namespace_id == namespace_id, r.state == "running", selected)
-        .values(state="cancelled", reasons=["an episode that it had selected was forgotten"])
-    )
-    connection.execute(delete(tables.run_episodes).where(s.episode_pk.in_(pks)))
+    for run in connection.execute(
+        select(r.id).where(r.namespace_id == namespace_id, r.state == "running")
+    ).scalars().all():  # fmt: skip
+        selected = connection.execute(select(s.episode_pk).where(s.run_id == run)).scalars()
+        if not pks.isdisjoint(selected):
+            reasons = ["an episode that it had selected, or that its teacher saw, was forgotten"]
+            connection.execute(
+                update(tables.runs).where(r.id == run).values(state="cancelled", reasons=reasons)
+            )
 
 
 def _serve_newest_clean(connection: Connection, namespace_id: int, *, now: datetime) -> None:
@@ -307,7 +321,8 @@ def sweep(database: Database) -> list[str]:
             for row in connection.execute(select(v.id).where(v.state.in_(("candidate", "active", "retired"))))
         }
         running = {row.id for row in connection.execute(select(r.id).where(r.state == "running"))}
-        making = {version_of(run) for run in running}
+        tainted = {row.id for row in connection.execute(select(v.id).where(v.state == "tainted"))}
+        making = {version_of(run) for run in running} - tainted
     left: list[str] = []
     for parent, wanted in ((database.path / "versions", kept | making), (database.path / "runs", running)):
         for child in sorted(parent.iterdir()) if parent.is_dir() else ():

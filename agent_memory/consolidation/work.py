@@ -121,8 +121,8 @@ class Work:
 def cancelled(run_id: str) -> RunFailed:
     """The error of a run that a forget has ended."""
     return RunFailed(
-        f"run {run_id} was cancelled, since an episode that it had selected was forgotten; the active "
-        "version is as it was: call consolidate() again"
+        f"run {run_id} was cancelled, since an episode that it had selected, or that its teacher saw, was "
+        "forgotten; the active version is as it was: call consolidate() again"
     )
 
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agent_memory import prompt
 from agent_memory.config import StudyConfig
+from agent_memory.consolidation.asking import BATCH
+from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.parts import parts
 from agent_memory.consolidation.questions import names, unique, words
-from agent_memory.errors import RunFailed
+from agent_memory.errors import AgentMemoryError, RunFailed
 from agent_memory.types import Episode
 
 if TYPE_CHECKING:
@@ -46,6 +48,36 @@ class QuestionWriter(Protocol):
 
     def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
         """The questions about each episode, in the order of the episodes."""
+
+
+def written_by(writer: QuestionWriter, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
+    """The questions about each episode by a writer that may be anybody's; errors of ours pass.
+
+    Raises:
+        RunFailed: it raised another error, or returned anything but a list of texts for each episode.
+    """
+    try:
+        written = writer.write(episodes, seed=seed)
+    except AgentMemoryError:
+        raise
+    except Exception as error:
+        raise RunFailed(
+            f"the question writer {writer.name} raised {type(error).__name__}; see its cause"
+        ) from error
+    if wrong := _wrong(written, episodes=len(episodes)):
+        raise RunFailed(f"the question writer {writer.name} returned {wrong}")
+    return [list(questions) for questions in written]
+
+
+def _wrong(written: object, *, episodes: int) -> str | None:
+    """What came in place of a list of texts for each episode; None where that came."""
+    if not isinstance(written, (list, tuple)) or not all(map(_is_list_of_texts, written)):
+        return "something that is not a list of texts for each episode"
+    return None if len(written) == episodes else f"{len(written)} lists for {episodes} episodes"
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
 
 
 class OwnWriter:
@@ -88,15 +120,19 @@ class OwnWriter:
         return [unique(questions)[: config.max_questions] for questions in written]
 
     def _continue(self, talks: Sequence[Talk], *, temperature: float, seed: int) -> None:
-        """One more turn of each conversation."""
+        """One more turn of each conversation; the model lock is taken for `BATCH` of them at a time."""
         prompts = [self._model.prompt_ids(talk.messages(self._requests)) for talk in talks]
-        with self._model.wearing(None):
-            said = self._model.generate(
-                prompts,
-                max_new_tokens=self._config.max_question_tokens,
-                temperature=temperature,
-                seed=seed,
-            )
+
+        def say(part: Sequence[tuple[int, list[int]]]) -> list[list[int]]:
+            with self._model.wearing(None):
+                return self._model.generate(
+                    [ids for _, ids in part],
+                    max_new_tokens=self._config.max_question_tokens,
+                    temperature=temperature,
+                    seed=seed + part[0][0],  # another in each part, or all would draw the same numbers
+                )
+
+        said = in_slices(say, list(enumerate(prompts)), most=BATCH)
         for talk, ids in zip(talks, said, strict=True):
             talk.said.append(self._model.text(ids))
 
@@ -131,24 +167,15 @@ class ChatWriter:
         self.name = f"chat:{type(chat).__name__}"
 
     def write(self, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:  # noqa: ARG002 (not ours to seed)
-        """The questions about each episode, without repetitions.
-
-        Raises:
-            RunFailed: where the chat model raises or does not return a message.
-        """
+        """The questions about each episode, without repetitions."""
         return [self._about(episode) for episode in episodes]
 
     def _about(self, episode: Episode) -> list[str]:
         talk = Talk(0, episode)
         for _ in range(self._config.rounds):
             messages = talk.messages((LONG_REQUEST, LONG_REQUEST_AGAIN))
-            try:
-                said = str(self._chat.invoke([(m["role"], m["content"]) for m in messages]).text)
-            except Exception as error:
-                raise RunFailed(
-                    f"the question writer {self.name} raised {type(error).__name__}; see its cause"
-                ) from error
-            talk.said.append(said)
+            said = self._chat.invoke([(m["role"], m["content"]) for m in messages])
+            talk.said.append(str(said.text))
         return unique(parse("\n".join(talk.said)))[: self._config.max_questions]
 
 

@@ -76,14 +76,16 @@ class Call:
     def pieces(self, cancelled: threading.Event) -> Iterator[str]:
         """The answer in pieces of text; holds the model until it is exhausted or closed."""
         for n, (one, ids) in enumerate(self._attempts):
-            if n and (cancelled.is_set() or not self._is_served(one.version)):
+            gone = one.adapter is not None and not self._is_served(one.version)
+            if n and (cancelled.is_set() or gone):
                 yield self._until_stop()[0]  # what the base said
                 return
+            version, adapter = (None, None) if gone else (one.version, one.adapter)
             self._written += len(self._tokens)
             self._tokens = []
             self._read += len(ids)
-            self.origin["adapter"] = one.version
-            pieces = self._said(one.adapter, ids, cancelled)
+            self.origin["adapter"] = version
+            pieces = self._said(adapter, ids, cancelled)
             if n + 1 == len(self._attempts):
                 yield from pieces
             elif (begun := _undeclined(pieces)) is not None:

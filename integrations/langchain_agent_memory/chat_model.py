@@ -96,6 +96,11 @@ class ChatAgentMemory(BaseChatModel):
         wanted = self.memory.model
         return "reader" if wanted is None else str(getattr(wanted, "name", wanted))
 
+    @property
+    def is_in_the_box(self) -> bool:
+        """Whether the bundled reader answers; opens it."""
+        return self._model.made_here
+
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
         params["ls_provider"] = "agent-memory"

@@ -203,9 +203,10 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             found = self.memory.search(text, k=most + beyond, user_id=scope.user_id, agent_id=scope.agent_id)
             return msg.unseen(found, request.messages)[:most]
 
-        budget, count, known = self.budget_tokens, None, None
+        budget, count, known, most = self.budget_tokens, None, None, answer.MANY
         model = request.model
         if isinstance(model, ChatAgentMemory):  # knows its window and its tokens, also as the bare base
+            most = answer.FEW if model.is_in_the_box else most
             budget = min(budget, model.room_beside(_all_messages(request), request.tools))
             count = model.get_num_tokens
             if self.retrieval == "lean" and model.wears_versions_of(self.memory, scope):
@@ -219,7 +220,7 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
             retrieval="all" if known is None else "lean",
             known=known,
             count=count,
-            most=self.memory.config.prompt.most_episodes,
+            most=self.memory.config.prompt.most_episodes or most,
             largest=self.memory.config.search.max_k,
         ).text
 

@@ -396,6 +396,13 @@ def test_where_the_base_declines_the_version_is_asked_the_question_alone(boxed):
     assert used["output_tokens"] == declined["output_tokens"] + own["output_tokens"]
 
 
+@pytest.mark.parametrize("asked", [alone, in_view])
+def test_a_version_that_is_not_served_any_more_leaves_the_word_to_the_base(boxed, monkeypatch, asked):
+    monkeypatch.setattr(calls.Call, "_is_served", lambda *_: False)
+    said = chat(boxed).invoke(asked(BROTHER))
+    assert (said.text, said.response_metadata["adapter"]) == (prompt.ABSTENTION, None)
+
+
 def test_a_stream_shows_nothing_of_an_answer_that_declines_and_all_of_the_next(boxed):
     by_heart = chat(boxed).invoke(alone(BROTHER)).text
     for messages in (in_view(BROTHER), [*alone("Hello."), AIMessage("Hello."), HumanMessage(BROTHER)]):
