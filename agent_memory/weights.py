@@ -201,7 +201,7 @@ class Weights:
             return written
         if hasattr(wanted, "invoke"):
             return writers.ChatWriter(wanted, config=study)
-        raise InvalidInput('writer is None, "templates", a LangChain chat model, or has a method `write` and a `name`')
+        raise InvalidInput('writer is None, "templates", a LangChain chat model, or has `name` and `write`')
 
     def _nearest(self, namespace: Namespace, episode: Episode, count: int) -> list[int]:
         """The keys of the episodes most like one, without it."""
