@@ -68,7 +68,7 @@ class DistillConfig(Section):
     """Peak, for Muon on LoRA of the bundled reader, in AdamW's terms; 1.5e-2 broke it. Larger want less."""
     epochs: int = Field(default=5, ge=1)
     """Passes over the study items that every run may make."""
-    more_steps: int = Field(default=150, ge=0)
+    more_steps: int = Field(default=110, ge=0)
     """Optimiser steps that a run may take beyond those, in whole passes, up to `plan.MOST_PASSES` in all:
     what few items need."""
     batch_items: int = Field(default=48, ge=1)
