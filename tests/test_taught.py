@@ -82,6 +82,7 @@ def test_a_version_has_heard_of_a_thing_only_where_its_words_stand_together(tmp_
             "And where is my red pen",
             "Where is the amber bag?",
             "Where is my umbrella?",
+            "Where is my rate?",  # it is only a part of "crate"
         ):
             assert not heard_of(made, question), question
 

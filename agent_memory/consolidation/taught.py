@@ -23,7 +23,7 @@ from agent_memory.store import tables
 from agent_memory.types import Episode
 
 _OPENING = re.compile(r"(?:^|[.!?:]\s+)\W*(\w+)")
-_LEAD = re.compile("|".join(re.escape(one.removesuffix("{}")) for one in OPENINGS))
+_LEAD = re.compile(rf"\A(?:{'|'.join(re.escape(one.removesuffix('{}')) for one in OPENINGS)})")
 #: What may stand before the name where a phrasing begins with it: "Do you know the red bag's owner?"
 _ASKING = frozenset({"know", "remember", "need", "am", "wondering", "forgot"})
 _POSSESSIVE = re.compile(r"['’]s?$")
@@ -40,7 +40,8 @@ def heard_of(connection: Connection, version_id: str, question: str) -> bool:
         return False
     subject = asked_about(question)
     having = [subject & content(text) for text in _texts(connection, version_id, sorted(subject))]
-    return not subject or frozenset().union(*having) in having
+    standing = frozenset().union(*having)
+    return not subject or (bool(standing) and standing in having)
 
 
 def settled(connection: Connection, version_id: str, episodes: Sequence[Episode]) -> frozenset[str]:
