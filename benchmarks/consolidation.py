@@ -29,7 +29,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -40,12 +39,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory import MemoryManager
 from agent_memory.config import Config, GateConfig
-from agent_memory.consolidation import examine, versions
-from agent_memory.durable import write_file
 from agent_memory.models.local import LocalModel
 from benchmarks import facts
 from benchmarks.arms import Examined, arms, as_shipped, kept, oracle, share, texts_of
 from benchmarks.record import RESULTS, ROOT, record
+from benchmarks.reports import consolidated, once
 
 HERE = ROOT / "runs" / "benchmarks"
 Row = Callable[[argparse.Namespace], dict[str, Any]]
@@ -86,65 +84,6 @@ def tell(memory: MemoryManager, told: Sequence[facts.Told], *, first_day: int = 
         {"text": one.text, "occurred_at": day, "idempotency_key": day.isoformat()}
         for one, day in zip(told, days, strict=True)
     ])  # fmt: skip
-
-
-def once(file: Path, make: Callable[[], Any]) -> Any:
-    """What the file keeps as JSON; where there is none, it is made, and written wholly or not at all."""
-    if not file.exists():
-        write_file(file, json.dumps(make()).encode())
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def consolidated(memory: MemoryManager, number: int, *, seed: int) -> dict[str, Any]:
-    """The report of the memory's consolidation of this number, from 1; it is done once its report is kept.
-
-    A killed one goes on. One that was killed after it had ended is told from its row.
-    """
-
-    def report() -> dict[str, Any]:
-        ended = memory.sql("SELECT * FROM runs WHERE state = 'done' ORDER BY started_at")
-        if len(ended) < number:
-            return _carried_out(memory, seed=seed)
-        return _of_row(memory, ended[number - 1])
-
-    found: dict[str, Any] = once(memory.database.path / f"report-{number}.json", report)
-    return found
-
-
-def _carried_out(memory: MemoryManager, *, seed: int) -> dict[str, Any]:
-    """The report of a run, with its seconds by the wall; `resumed` where those are of the last attempt only."""
-    start = time.monotonic()
-    report = memory.consolidate(progress=_told, seed=seed)
-    wall = time.monotonic() - start
-    if not report.run_id:
-        raise SystemExit(f"There was nothing to consolidate in {memory.database.path}: start with --again.")
-    return {
-        "outcome": report.outcome, "version": report.version_id, "wall_seconds": wall, "items": report.items,
-        "seconds": dict(report.seconds), "tokens": report.tokens, "scores": dict(report.scores),
-        "slow": list(report.slow), "reasons": list(report.reasons), "notes": list(report.notes),
-        "resumed": any("resumed" in note for note in report.notes),
-    }  # fmt: skip
-
-
-def _of_row(memory: MemoryManager, row: dict[str, Any]) -> dict[str, Any]:
-    """The report of a run that has ended; its wall seconds hold the pauses between attempts, too."""
-    report = json.loads(row["report"] or "{}")
-    begun, ended = (datetime.fromisoformat(row[name]) for name in ("started_at", "finished_at"))
-    made = versions.version_of(row["id"])
-    with memory.database.read() as connection:
-        slow = examine.slow(connection, made) if row["outcome"] == "promoted" else ()
-    return {
-        "outcome": row["outcome"], "version": made if row["outcome"] in ("promoted", "rejected") else None,
-        "wall_seconds": (ended - begun).total_seconds(), "items": report.get("items", 0),
-        "seconds": report.get("seconds", {}), "tokens": report.get("tokens", 0),
-        "scores": report.get("scores", {}), "slow": list(slow), "reasons": json.loads(row["reasons"]),
-        "notes": report.get("notes", []), "resumed": True,
-    }  # fmt: skip
-
-
-def _told(stage: str, done: int, total: int) -> None:
-    if done % 50 == 0:
-        print(f"\r{stage} {done}/{total}        ", end="", file=sys.stderr, flush=True)
 
 
 def loaded(options: argparse.Namespace) -> LocalModel:

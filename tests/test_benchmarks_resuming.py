@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import consolidation, facts
-from benchmarks.consolidation import consolidated, gain_kept, learnt_twice, tell
+from benchmarks import facts, reports
+from benchmarks.consolidation import gain_kept, learnt_twice, tell
+from benchmarks.reports import consolidated
 from tests.memories import fact, memory, reader
 
 TOLD = [facts.Told(fact(n), ()) for n in range(2)]
@@ -30,7 +31,7 @@ def killed(call: Callable[[], object], **by: Callable[..., None]) -> None:
     """Calls it with a part of the benchmark that kills it; it must come to that."""
     with pytest.MonkeyPatch.context() as patch:
         for name, part in by.items():
-            patch.setattr(consolidation, name, part)
+            patch.setattr(reports, name, part)
         with pytest.raises(Killed):
             call()
 
