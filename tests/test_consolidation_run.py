@@ -48,6 +48,19 @@ def test_a_run_makes_a_version_that_answers_without_retrieval(tmp_path: Path, mo
         assert not any((tmp_path / "runs").glob("*/")), "a finished run leaves no folder"
 
 
+def test_an_episode_with_a_sentence_that_nothing_asks_about_stays_fast(tmp_path: Path, model: Any) -> None:
+    """However well the rest of it is known; thanks say nothing that could be asked."""
+    thanked = f"{fact(0)} Thanks a lot!"
+    more = f"{fact(1)} We had planned long walks along rivers."
+    with memory(tmp_path, model, facts=[thanked, more]) as alice:
+        report = alice.consolidate(progress=False)
+        answered = alice.sql("SELECT text, mark, questions, correct FROM episode_overview ORDER BY id")
+        assert {row["text"]: row["mark"] for row in answered} == {thanked: "slow", more: "fast"}
+        assert all(row["questions"] == row["correct"] > 0 for row in answered)
+        slow = {episode.text for episode in alice.list() if episode.id in report.slow}
+        assert slow == {thanked}
+
+
 def test_no_exam_question_is_ever_trained_on(tmp_path: Path, model: Any) -> None:
     with memory(tmp_path, model, facts=[fact(n) for n in range(4)]) as alice:
         alice.consolidate(progress=False)

@@ -1,16 +1,17 @@
 """Examine: what a candidate answers without the episodes, and what it still does as the base does.
 
 Closed-book: every exam item of the new episodes, and those of earlier episodes, sampled by whole episodes
-beyond a budget, for an episode is slow only if every group of its questions is right. The rest compares
-with the bare base on anchors that were not trained on: reading, unknown names, perplexity and divergence on
-unrelated texts.
+beyond a budget, for an episode is slow only if every group of its questions is right. Every sentence of it
+must be asked about, too: what no question was made of was not learnt. The rest compares with the bare base on
+anchors that were not trained on: reading, unknown names, perplexity and divergence on unrelated texts.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from agent_memory.config import ExamConfig
 from agent_memory.consolidation import taught
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import Said, same
-from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.work import Work
+from agent_memory.consolidation.items import StudyItem, load, not_retired
+from agent_memory.consolidation.parts import covered
+from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.store import tables
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def _said_alone(work: Work, adapter: Path | None, questions: Sequence[str]) -> l
 
 def write_results(connection: Connection, work: Work, version_id: str, marked: Sequence[Marked]) -> None:
     """Keeps the marks of a version; earlier ones of it are replaced."""
+    covered = _covered(connection, work, {one.item.episode_pk for one in marked})
     connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id == version_id))
     if marked:
         connection.execute(
@@ -85,10 +88,22 @@ def write_results(connection: Connection, work: Work, version_id: str, marked: S
                     "episode_pk": one.item.episode_pk,
                     "revision": one.item.revision,
                     "correct": one.correct,
+                    "covered": one.item.episode_pk in covered,
                 }
                 for one in marked
             ],
         )
+
+
+def _covered(connection: Connection, work: Work, pks: Set[int]) -> set[int]:
+    """Those of the episodes of which every sentence is asked about by some item of the run's base."""
+    i = tables.study_items.c
+    asked: dict[tuple[int, int], list[tuple[str, str]]] = defaultdict(list)
+    own = and_(i.episode_pk.in_(pks), i.base == work.base, i.kind != "draft", not_retired())
+    for item in load(connection, own):
+        asked[item.episode_pk, item.revision].append((item.question, item.answer))
+    episodes = load_episodes(connection, sorted(pks))
+    return {pk for pk, episode in episodes.items() if covered(episode.text, asked[pk, episode.revision])}
 
 
 def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
@@ -99,15 +114,18 @@ def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
 
 
 def slow(connection: Connection, version_id: str) -> tuple[str, ...]:
-    """The ids of the episodes whose every exam item this version has right, in their present revision."""
+    """The ids of the episodes that a version knows: each sentence asked about, each exam item right.
+
+    In their present revision.
+    """
     x, e = tables.exam_results.c, tables.episodes.c
     marks = connection.execute(
-        select(e.id, x.correct)
+        select(e.id, and_(x.correct, x.covered).label("known"))
         .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
         .where(x.version_id == version_id)
         .order_by(e.pk)
     ).all()
-    failed = {row.id for row in marks if not row.correct}
+    failed = {row.id for row in marks if not row.known}
     return tuple(dict.fromkeys(row.id for row in marks if row.id not in failed))
 
 

@@ -28,6 +28,18 @@ _POINTS_BACK = re.compile(
 _THIRD_PERSON = re.compile(r"\b(?:he|she|him|his|hers?)\b", re.IGNORECASE)
 
 
+#: Words that a sentence needs to say something ("Thanks a lot!" is not asked about), and that a question with
+#: its answer needs in common with it to ask about it (both chosen).
+_SAYS, _COMMON = 3, 2
+
+
+def covered(text: str, items: Sequence[tuple[str, str]]) -> bool:
+    """Whether every sentence that says something is asked about; items are (question, answer)."""
+    asked = [content(question) | content(answer) for question, answer in items]
+    told = [content(sentence) for sentence in _SENTENCE_END.split(text.strip())]
+    return all(len(said) < _SAYS or any(len(said & one) >= _COMMON for one in asked) for said in told)
+
+
 def parts(text: str) -> list[str]:
     """The text cut between sentences, where the next one does not lean on those before.
 

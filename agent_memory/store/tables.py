@@ -363,9 +363,11 @@ exam_results = Table(
     _episode(),
     Column("revision", Integer, nullable=False, comment="Revision of the episode that was asked about."),
     Column("correct", Boolean, nullable=False, comment="Answered as the teacher did, without the episode."),
+    Column("covered", Boolean, nullable=False,
+           comment="Every sentence of the episode is asked about, if only in study."),
     Index(None, "version_id", "episode_pk"),
     Index(None, "episode_pk"),
-    comment="What a version answered closed-book; an episode is slow where every row is correct.",
+    comment="What a version answered closed-book; an episode is slow where all rows are correct and covered.",
 )
 
 # ---------------------------------------------------------------------- the worker

@@ -13,7 +13,8 @@ VIEWS = {
     "marks": """
         SELECT r.version_id, r.namespace_id, r.episode_pk, r.revision, count(*) AS questions,
                sum(CASE WHEN r.correct THEN 1 ELSE 0 END) AS correct,
-               CASE WHEN sum(CASE WHEN r.correct THEN 0 ELSE 1 END) = 0 THEN 'slow' ELSE 'fast' END AS mark
+               CASE WHEN sum(CASE WHEN r.correct AND r.covered THEN 0 ELSE 1 END) = 0
+                    THEN 'slow' ELSE 'fast' END AS mark
         FROM exam_results r
         GROUP BY r.version_id, r.namespace_id, r.episode_pk, r.revision""",
     "episode_overview": """

@@ -228,6 +228,7 @@ def cat(memory, tiny):
             "episode_pk": items.episode_pk(connection, namespace, known.id),
             "revision": 1,
             "correct": True,
+            "covered": True,
         }
         connection.execute(insert(tables.exam_results).values(row))
 
