@@ -116,6 +116,12 @@ def signed_percent(*path: str) -> Pick:
     return lambda found: f"{100 * _at(found, path):+.1f} %".replace("-", "−")
 
 
+def teachers_share(found: Mapping[str, Any]) -> str:
+    """What part of the time of ours goes to the teacher's answers and targets."""
+    ours = found["rows"]["ours"]
+    return f"{100 * ours['teacher']['seconds'] / ours['seconds']:.1f} %"
+
+
 def timed(pick: Pick, *path: str) -> Pick:
     """The same, with a word where `resumed` at this place says that the time is not whole."""
     return lambda found: pick(found) + (" (resumed, not the whole time)" if _resumed(found, path) else "")
@@ -260,6 +266,10 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          number("instants", digits=0)),
         ("the same: unsound afterwards", "0", "consolidation-kills",
          lambda found: str(len(found["unsound"]))),
+        ("kills of a run of the bundled reader, before its end", "10", "consolidation-kills-reader",
+         number("hit", digits=0)),
+        ("the same: unsound afterwards", "0", "consolidation-kills-reader",
+         lambda found: str(len(found["unsound"]))),
     ),
     "Consolidation against other loops (20 items or episodes)": (
         ("peak memory at the shape of Qwen2.5-0.5B, ours to the published loop", "0.6", "speed-memory",
@@ -268,6 +278,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          number("rows", "published", "ours_to_this_seconds", digits=3)),
         ("the same, ours to TRL's self-distillation", "1/3", "speed-time",
          number("rows", "trl", "ours_to_this_seconds", digits=3)),
+        ("share of the teacher in all the time of ours", "15 %", "speed-time", teachers_share),
     ),
     "The LangChain middleware, per agent turn among 10,000 episodes": (
         ("overhead, median", "", "middleware", number("rows", "with", "overhead", "median_ms", unit=" ms")),

@@ -9,6 +9,7 @@
     ablation        target modules, 20 episodes, two seeds
     cross-entropy   the same items, one-hot targets
     kills           every instant of a run, on a model of two layers
+    kills-reader    ten random times of a run of the bundled reader
     all             all of them, one after the other
     table           what has been measured so far
 
@@ -382,9 +383,16 @@ def kills(options: argparse.Namespace) -> dict[str, Any]:
     return every_instant(HERE / "kills", random_kills=options.random_kills)
 
 
+def kills_reader(options: argparse.Namespace) -> dict[str, Any]:
+    """A run of the bundled reader, as the command line starts it, killed at random times."""
+    from benchmarks.kills_of_a_run import with_the_reader
+
+    return with_the_reader(HERE / "kills-reader", loaded(options), kills=options.reader_kills, seed=options.seed)
+
+
 ROWS: dict[str, Row] = {
     "run": run, "sequential": sequential, "changed": changed, "shuffled": shuffled, "ablation": ablation,
-    "cross-entropy": cross_entropy, "kills": kills,
+    "cross-entropy": cross_entropy, "kills": kills, "kills-reader": kills_reader,
 }  # fmt: skip
 
 #: What `all` measures: the row and its arguments.
@@ -393,6 +401,7 @@ ALL = (
     ("run", "--episodes", "100", "--seed", "2"), ("shuffled", "--episodes", "50"),
     ("changed", "--episodes", "50"),
     ("ablation", "--episodes", "20"), ("cross-entropy", "--episodes", "20"), ("sequential",), ("kills",),
+    ("kills-reader",),
     ("run", "--episodes", "500"),
 )  # fmt: skip
 
@@ -406,7 +415,7 @@ def settings_of(row: str) -> Config | None:
 
 def name_of(options: argparse.Namespace) -> str:
     """The name of a row's result."""
-    sized = "" if options.row in ("kills", "sequential") else f"-{options.episodes}"
+    sized = "" if options.row in ("kills", "kills-reader", "sequential") else f"-{options.episodes}"
     return f"consolidation-{options.row}{sized}" + (f"-seed{options.seed}" if options.seed else "")
 
 
@@ -439,6 +448,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=5)
     parser.add_argument("--chosen-on", type=int, default=300, help="questions that choose k of retrieval")
     parser.add_argument("--random-kills", type=int, default=100)
+    parser.add_argument("--reader-kills", type=int, default=10)
     parser.add_argument("--model", default=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)

@@ -8,9 +8,8 @@
 Each measurement runs in a process of its own. `time` gives every loop the same study items, LoRA modules
 and anchors (TRL knows none); what it takes to check the score is not counted. Wall time depends on what
 else the machine does, so processor seconds of the process stand beside it. `--limit` stops a loop after so
-many minutes and says "more than". `--device cuda` measures on a GPU, and its memory there. TRL is measured if
-it can be imported: from the environment, or from `--trl FOLDER`, made with
-`pip install --target FOLDER trl datasets accelerate`.
+many minutes and says "more than". `--device cuda` measures on a GPU, and its memory there. TRL runs in an
+environment that the benchmark makes (`environments.py`); `--rivals published` leaves it out.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory.config import Config, ConsolidationConfig, DistillConfig
-from benchmarks.record import ROOT, portable, record
+from benchmarks import environments
+from benchmarks.record import RESULTS, ROOT, portable, record
 
 BASES = ROOT / "runs" / "benchmarks"  # where bases of random weights are made
 SHAPES = {
@@ -42,6 +42,7 @@ SHAPES = {
     "7B": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
            "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
 }  # fmt: skip
+TRL = ("trl", "datasets", "accelerate")
 CHECK_SECONDS = 15.0  # of work between two looks at the exam score
 # Each item once and no more, for `memory` and `shapes`; random weights learn nothing (chosen).
 ONE_PASS = DistillConfig(epochs=1, more_steps=0, batch_items=20, batch_anchors=20, learnt=0.999)
@@ -135,10 +136,11 @@ def rival(args: argparse.Namespace) -> dict[str, Any]:
         if args.worker == "published":
             loops.published(network, items, anchors, rate=args.rate, steps=10**7, stop=stop)
         else:
-            if args.trl:
-                sys.path.append(str(args.trl))
+            from importlib.metadata import version
+
             from transformers import AutoTokenizer
 
+            found["trl"] = version("trl")
             with tempfile.TemporaryDirectory() as folder:
                 found["generation_seconds"] = round(loops.trl(
                     network, AutoTokenizer.from_pretrained(model.folder), items, rate=args.rate, epochs=1000,
@@ -215,10 +217,11 @@ def _peak(device: str) -> int:
 
 
 def _apart(worker: str, args: argparse.Namespace, **changes: Any) -> dict[str, Any]:
-    """One measurement in a fresh process."""
+    """One measurement in a fresh process; of TRL, in the environment that has it."""
     given = {**vars(args), **changes, "worker": worker}
+    python = environments.python_with("trl", TRL) if worker == "trl" else sys.executable
     done = subprocess.run(
-        [sys.executable, __file__, "worker", "--given", json.dumps(given, default=str)],
+        [str(python), __file__, "worker", "--given", json.dumps(given, default=str)],
         check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -228,6 +231,8 @@ def _apart(worker: str, args: argparse.Namespace, **changes: Any) -> dict[str, A
 
 def time_row(args: argparse.Namespace) -> dict[str, Any]:
     """Ours, then each rival to the score that ours reached."""
+    if "trl" in args.rivals:
+        environments.python_with("trl", TRL)  # what cannot be had is said at once
     mine = _apart("ours", args)
     rows: dict[str, Any] = {"ours": mine}
     for name in ("published", "trl"):
@@ -248,7 +253,29 @@ def memory_row(args: argparse.Namespace) -> dict[str, Any]:
 
 def growth_row(args: argparse.Namespace) -> dict[str, Any]:
     """Ours at several numbers of episodes."""
-    return {str(count): _apart("ours", args, episodes=count) for count in args.counts}
+    rows = {str(count): _apart("ours", args, episodes=count) for count in args.counts}
+    plot(rows, RESULTS / "speed-growth.png")
+    return rows
+
+
+def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
+    """Seconds and peak memory by number of episodes, each beside a line through the first point and zero."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    counts = [int(count) for count in rows]
+    panels = {"seconds": "seconds of teacher and training", "peak_mb": "MB above what was held before"}
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), layout="constrained")
+    for axis, (key, title) in zip(axes, panels.items(), strict=True):
+        found = [row[key] for row in rows.values()]
+        axis.plot(counts, found, marker="o", label="measured")
+        axis.plot(counts, [found[0] * n / counts[0] for n in counts], linestyle=":", label="linear")
+        axis.set(title=title, xlabel="episodes", xlim=(0, None), ylim=(0, None))
+        axis.legend()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
 
 
 def shapes_row(args: argparse.Namespace) -> dict[str, Any]:
@@ -281,7 +308,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=20.0, help="minutes of work after which a rival stops")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of the rivals")
     parser.add_argument("--rivals", nargs="*", default=["published", "trl"])
-    parser.add_argument("--trl", type=Path, help="folder of TRL and what it needs")
     parser.add_argument("--sizes", nargs="+", choices=list(SHAPES), default=["0.5B"])
     parser.add_argument("--items", type=int, default=20)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -302,7 +328,7 @@ def main() -> None:
         print(json.dumps(WORKERS[given.worker](given)))
         return
     rows = ROWS[args.row](args)
-    given = {k: portable(str(v)) if k in ("model", "trl") and v else v for k, v in vars(args).items()}
+    given = {k: portable(str(v)) if k == "model" and v else v for k, v in vars(args).items()}
     payload = {"options": given, "rows": rows}
     print(record(f"speed-{args.row}", payload, seed=args.seed, settings=settings_of(args.row)))
 
