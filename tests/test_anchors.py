@@ -40,7 +40,7 @@ def work() -> Work:
 
 def studied(questions: Sequence[str]) -> list[StudyItem]:
     return [
-        StudyItem(pk, pk, 1, "study", 0, question, "", False, False, None, None, None)
+        StudyItem(pk, pk, 1, "study", 0, question, "", False, False, None, None)
         for pk, question in enumerate(questions)
     ]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Targets
 
 _COLUMNS = (
-    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "reversed", "known", "gap",
+    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "reversed", "known",
     "targets", "superseded_by",
 )  # fmt: skip
 
@@ -38,7 +38,6 @@ class StudyItem:
     answer: str
     reversed: bool
     known: bool | None
-    gap: float | None
     targets: bytes | None
     superseded_by: int | None
 

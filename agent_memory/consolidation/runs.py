@@ -83,9 +83,7 @@ def unfinished(
         if row is None:
             return None
         if row.base == base and row.settings == settings:
-            connection.execute(
-                update(tables.runs).where(r.id == row.id).values(holder=holder_name(), token=r.token + 1)
-            )
+            connection.execute(update(tables.runs).where(r.id == row.id).values(holder=holder_name()))
             return Run(row.id, row.parent_version_id, row.seed, resumed=True)
     end(database, row.id, state="failed", reasons=["it was begun with another model or other settings"])
     return None
