@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks import facts, reports
-from benchmarks.consolidation import gain_kept, learnt_twice, tell
+from benchmarks.memories import tell
+from benchmarks.over_time import gain_kept, learnt_twice
 from benchmarks.reports import consolidated
 from tests.memories import fact, memory, reader
 

@@ -1,0 +1,169 @@
+"""What more than one consolidation shows: what is kept over many runs, and what is said of changed facts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from agent_memory import MemoryManager
+from benchmarks import facts
+from benchmarks.arms import Examined, share, texts_of
+from benchmarks.memories import asked_about, loaded, opened, rights, shares, tell
+from benchmarks.reports import consolidated, once
+
+#: Runs of `sequential` whose facts are asked again at its end; the bar of what is kept is about them.
+EARLY_RUNS = 5
+
+
+def sequential(options: argparse.Namespace) -> dict[str, Any]:
+    """Many small runs, each going on from the last: what the first five still know at the end."""
+    model = loaded(options)
+    told = facts.memory(options.runs * options.each, seed=options.seed)
+    name = f"sequential-{options.runs}-{options.each}-{options.seed}"
+    first = told[: EARLY_RUNS * options.each]
+    done: list[dict[str, Any]] = []
+    with opened(name, model, fresh=options.again) as memory:
+        for start in range(0, len(told), options.each):
+            tell(memory, told[start : start + options.each], first_day=start)
+            report = consolidated(memory, len(done) + 1, seed=options.seed)
+            done.append(report)
+            print(f"\nrun {len(done)}: {report['outcome']} {report['wall_seconds']:.0f} s {report['scores']}")
+            if len(done) == min(EARLY_RUNS, options.runs):
+                early = once(
+                    memory.database.path / "early.json", lambda: _early(memory, first, seed=options.seed)
+                )
+        late = rights(memory, first, [facts.Asked(**one) for one in early["asked"]])
+    return {
+        "runs": options.runs, "each": options.each, "outcomes": [row["outcome"] for row in done],
+        "wall_seconds": [row["wall_seconds"] for row in done],
+        "resumed": [number for number, row in enumerate(done, 1) if row["resumed"]],
+        "early_at_run_5": shares(early["right"]), "early_at_end": shares(late),
+        **gain_kept(early["right"]["base"], early["right"]["weights"], late["weights"]),
+        "time_of_last_to_second": done[-1]["wall_seconds"] / done[1]["wall_seconds"],
+        "last": done[-1],
+    }  # fmt: skip
+
+
+def _early(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int) -> dict[str, Any]:
+    """Questions about the episodes, and which are answered rightly now."""
+    asked = asked_about(memory, told, seed=seed)
+    return {"asked": [asdict(question) for question in asked], "right": rights(memory, told, asked)}
+
+
+def gain_kept(
+    base: Sequence[bool], early: Sequence[bool], late: Sequence[bool], *, seed: int = 0, rounds: int = 2000
+) -> dict[str, Any]:
+    """The share of what was gained over the base early on that is there late, and its paired bootstrap.
+
+    Args:
+        base: which questions the base answers rightly.
+        early: which of the same the early version does.
+        late: which of the same the late version does.
+        seed: of the resampling of questions.
+        rounds: resamplings.
+    """
+    import numpy as np
+
+    def share_kept(right: Any) -> Any:
+        before, gained, left = right.mean(axis=-1)  # each a number, or one for every round
+        return (left - before) / np.maximum(1e-9, gained - before)
+
+    right = np.array([base, early, late], dtype=float)  # (3, questions)
+    draws = np.random.default_rng(seed).integers(right.shape[1], size=(rounds, right.shape[1]))
+    low, high = np.quantile(share_kept(right[:, draws]), (0.025, 0.975))
+    return {"gain_kept": float(share_kept(right)), "gain_kept_interval": (float(low), float(high))}
+
+
+def changed(options: argparse.Namespace) -> dict[str, Any]:
+    """Facts learnt, one of each episode changed, learnt again: stale and new answers, without retrieval."""
+    model = loaded(options)
+    told = facts.memory(options.episodes, seed=options.seed)
+    news, after = facts.changed(told, seed=options.seed)
+    with opened(f"changed-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
+        before, report = learnt_twice(
+            memory, told, news, seed=options.seed,
+            between=lambda: _on_news(memory, told, after, seed=options.seed),
+        )  # fmt: skip
+        return {
+            "episodes": options.episodes, "outcome": report["outcome"],
+            "wall_seconds": report["wall_seconds"], "resumed": report["resumed"],
+            "before the second run": before,
+            **_after_the_news(memory, told, news, after, seed=options.seed),
+        }  # fmt: skip
+
+
+def learnt_twice(
+    memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told], *, seed: int,
+    between: Callable[[], Any],
+) -> tuple[Any, dict[str, Any]]:  # fmt: skip
+    """Consolidates the episodes, then the news: what is found in between, and the second report.
+
+    The news waits until the first report is kept: a run takes what was told before it began, so a killed one
+    that goes on would never learn it.
+    """
+    tell(memory, told)
+    consolidated(memory, 1, seed=seed)
+    tell(memory, news, first_day=1000)
+    found = once(memory.database.path / "news.json", between)
+    return found, consolidated(memory, 2, seed=seed)
+
+
+def _after_the_news(
+    memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told],
+    after: Sequence[facts.Told], *, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """What is answered about changed and unchanged facts once the changes are learnt."""
+    examined = Examined.of(memory)
+    texts = texts_of(memory, 2 * len(told))
+    studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
+    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
+    moved = _moved(asked, told, after)
+    old = [told[q.episode].facts[q.fact].answer for q in moved]
+    said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
+    untouched = [q for q in asked if q not in moved]
+    rest = examined.right(untouched, [examined.asker.prompt(q.text) for q in untouched], examined.adapter)
+    both = [[memory_line(told, q), memory_line(news, q)] for q in moved]
+    oracles = examined.said(
+        [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
+    )
+    return {
+        "after it": _by_ask(memory, moved, old),
+        "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+        "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
+        "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
+        "unchanged": share(rest),
+    }
+
+
+def _on_news(
+    memory: MemoryManager, told: Sequence[facts.Told], after: Sequence[facts.Told], *, seed: int
+) -> dict[str, Any]:
+    """What `ask` answers about what has changed since the version was taught."""
+    studied = texts_of(memory, len(told))
+    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
+    moved = _moved(asked, told, after)
+    return _by_ask(memory, moved, [told[q.episode].facts[q.fact].answer for q in moved])
+
+
+def _moved(
+    asked: Sequence[facts.Asked], told: Sequence[facts.Told], after: Sequence[facts.Told]
+) -> list[facts.Asked]:
+    """The questions about facts that have another value afterwards."""
+    return [q for q in asked if told[q.episode].facts[q.fact].value != after[q.episode].facts[q.fact].value]
+
+
+def _by_ask(memory: MemoryManager, asked: Sequence[facts.Asked], old: Sequence[str]) -> dict[str, Any]:
+    """Stale and new answers of `ask`, with a whole block and with a lean one."""
+    found: dict[str, Any] = {}
+    for how in ("all", "lean"):
+        said = [memory.ask(q.text, retrieval=how).text for q in asked]
+        for name, meant in (("stale", old), ("new", [q.answer for q in asked])):
+            found[f"{how}: {name}"] = share([Examined.same(s, m) for s, m in zip(said, meant, strict=True)])
+    return found
+
+
+def memory_line(told: Sequence[facts.Told], question: facts.Asked) -> str:
+    """The text of the episode that a question is about."""
+    return told[question.episode].text
