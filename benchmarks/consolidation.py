@@ -4,10 +4,10 @@
 
     run             one consolidation of 100 episodes: arms, marks, reading, anchors, seconds
     sequential      20 runs of 5 episodes: what is kept over many runs, and their time
-    changed         stale and new answers after one fact of each of 50 episodes has changed
-    shuffled        an adapter of wrong values is asked the true questions
+    changed         stale and new answers after one fact of each of 20 episodes has changed
+    shuffled        an adapter of the wrong values of 50 episodes is asked the true questions
     ablation        target modules, 20 episodes, two seeds
-    cross-entropy   the same items, one-hot targets
+    cross-entropy   the same items of 20 episodes, one-hot targets
     kills           every instant of a run, on a model of two layers
     kills-reader    ten random times of a run of the bundled reader
     all             all of them, one after the other
@@ -15,7 +15,8 @@
 
 A row leaves `benchmarks/results/consolidation-<row>.json`; one that is there already is not measured again
 without `--again`. Memories lie under `runs/benchmarks/`, each with the reports of its consolidations; a killed
-row goes on, and says `resumed` where its seconds are not the whole time. `--model FOLDER` takes another base.
+row goes on, and says `resumed` where its seconds are not the whole time. `--model FOLDER` takes another base;
+its results have the folder's name.
 
 Accuracy is exact match of normalised greedy answers on the generator's own facts, with names that the
 reader never saw and in frames in which no study item asked for that fact (`facts.py`). The *oracle* is the
@@ -116,7 +117,7 @@ def ablation(options: argparse.Namespace) -> dict[str, Any]:
     for targets in ("all-linear", "mlp", "down_proj", "q_v", "gate_up"):
         for seed in (options.seed, options.seed + 1):
             columns[f"{targets} seed {seed}"] = _variant(
-                model, options, f"ablation-{targets}-{seed}", settings(targets=targets), seed=seed
+                model, options, f"ablation-{targets}", settings(targets=targets), seed=seed
             )
     return {"episodes": options.episodes, "columns": columns}
 
@@ -137,7 +138,7 @@ def _variant(
 ) -> dict[str, Any]:
     """One run under other settings: accuracy, what is kept, seconds."""
     told = facts.memory(options.episodes, seed=seed)
-    with opened(f"{name}-{options.episodes}", model, config=config, fresh=options.again) as memory:
+    with opened(f"{name}-{options.episodes}-{seed}", model, config=config, fresh=options.again) as memory:
         tell(memory, told)
         report = consolidated(memory, 1, seed=seed)
         return {
@@ -167,14 +168,13 @@ ROWS: dict[str, Row] = {
     "cross-entropy": cross_entropy, "kills": kills, "kills-reader": kills_reader,
 }  # fmt: skip
 
+#: Episodes of a row unless told.
+EPISODES = {"run": 100, "changed": 20, "shuffled": 50, "ablation": 20, "cross-entropy": 20}
 #: What `all` measures: the row and its arguments.
 ALL = (
     ("run", "--episodes", "20"), ("run", "--episodes", "100"), ("run", "--episodes", "100", "--seed", "1"),
-    ("run", "--episodes", "100", "--seed", "2"), ("shuffled", "--episodes", "50"),
-    ("changed", "--episodes", "50"),
-    ("ablation", "--episodes", "20"), ("cross-entropy", "--episodes", "20"), ("sequential",), ("kills",),
-    ("kills-reader",),
-    ("run", "--episodes", "500"),
+    ("run", "--episodes", "100", "--seed", "2"), ("shuffled",), ("changed",), ("ablation",),
+    ("cross-entropy",), ("sequential",), ("kills",), ("kills-reader",), ("run", "--episodes", "500"),
 )  # fmt: skip
 
 
@@ -187,8 +187,9 @@ def settings_of(row: str) -> Config | None:
 
 def name_of(options: argparse.Namespace) -> str:
     """The name of a row's result."""
-    sized = "" if options.row in ("kills", "kills-reader", "sequential") else f"-{options.episodes}"
-    return f"consolidation-{options.row}{sized}" + (f"-seed{options.seed}" if options.seed else "")
+    sized = f"-{options.episodes}" if options.row in EPISODES else ""
+    of_base = f"-{Path(options.model).name}" if options.model else ""
+    return f"consolidation-{options.row}{sized}" + (f"-seed{options.seed}" if options.seed else "") + of_base
 
 
 def table() -> None:
@@ -214,7 +215,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("row", choices=[*ROWS, "all", "table"])
-    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--episodes", type=int, help=f"by default {EPISODES}")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--each", type=int, default=5)
@@ -226,13 +227,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
+    options.episodes = options.episodes or EPISODES.get(options.row)
+    if options.model and options.row in ("kills", "kills-reader", "all"):
+        parser.error(f"{options.row} takes no other model")
     if options.row == "table":
         return table()
     if options.row == "all":
+        given = ["--device", options.device, "--threads", str(options.threads)]
+        given += ["--again"] * options.again
         for arguments in ALL:
-            subprocess.run(
-                [sys.executable, __file__, *arguments, *(["--again"] if options.again else [])], check=False
-            )
+            subprocess.run([sys.executable, __file__, *arguments, *given], check=False)
         return table()
     name = name_of(options)
     if (RESULTS / f"{name}.json").exists() and not options.again:

@@ -22,13 +22,16 @@ PLACE = ROOT / "runs" / "benchmarks" / "environments"
 def python_with(name: str, packages: Sequence[str]) -> Path:
     """The interpreter of the environment `name`, which has these packages besides those of this process.
 
+    It is made where it is not there, not whole, or was made for other packages.
+
     Raises:
-        SystemExit: they cannot be fetched; nothing half-made is left.
+        SystemExit: they cannot be fetched.
     """
     folder = PLACE / name
-    python = folder / "bin" / "python"
-    if python.exists():
+    python, whole = folder / "bin" / "python", folder / "whole"
+    if whole.exists() and whole.read_text(encoding="utf-8").split() == list(packages):
         return python
+    shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=False, symlinks=True)
     (own,) = folder.glob("lib/python*/site-packages")
     beneath = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
@@ -36,10 +39,8 @@ def python_with(name: str, packages: Sequence[str]) -> Path:
     install = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     try:
         subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), *packages], check=True)
-    except BaseException as error:
-        shutil.rmtree(folder)
-        if isinstance(error, subprocess.CalledProcessError):
-            print(f"{', '.join(packages)} cannot be installed here: leave out what needs them", file=sys.stderr)
-            raise SystemExit(1) from error
-        raise
+    except subprocess.CalledProcessError as error:
+        print(f"{', '.join(packages)} cannot be installed here: leave out what needs them", file=sys.stderr)
+        raise SystemExit(1) from error
+    whole.write_text("\n".join(packages) + "\n", encoding="utf-8")
     return python

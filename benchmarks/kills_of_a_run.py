@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from agent_memory import MemoryManager
 from agent_memory.consolidation import versions
 from agent_memory.models import adapters
 from agent_memory.models.local import LocalModel
+from agent_memory.store import directory
 from benchmarks import facts
 
 
@@ -54,22 +56,25 @@ def with_the_reader(place: Path, model: LocalModel, *, kills: int, seed: int) ->
     told = [one.text for one in facts.memory(2, seed=seed)]
     with MemoryManager.open(start, user_id="bench", model=model) as memory:
         memory.add(told[0])
-        first = memory.consolidate(progress=False).version_id
+        memory.consolidate(progress=False)
         memory.add(told[1])
     shutil.copytree(start, path)
-    began = time.monotonic()
-    _consolidates(path)
-    whole = time.monotonic() - began
+    whole = _killed_after(None, path)
     wanted = _active_weights(path, model)
-    rng, unsound, killed = random.Random(seed), [], 0
-    for number in range(kills):
+    rng, unsound, missed = random.Random(seed), [], 0
+    at: list[float] = []
+    while len(at) < kills:
         shutil.rmtree(path)
         shutil.copytree(start, path)
-        killed += _killed_after(rng.uniform(0.0, whole), path)
-        found = _unsound(path, model, first=first, wanted=wanted)
-        unsound += [f"{number}: {found}"] if found else []
-        print(f"\rreader {number + 1}/{kills}, unsound {len(unsound)}", end="", flush=True)
-    return {"seconds_of_a_run": round(whole, 1), "kills": kills, "hit": killed, "unsound": unsound}
+        seconds = rng.uniform(0.0, whole)
+        if _killed_after(seconds, path) < seconds:
+            missed += 1
+            continue
+        at.append(round(seconds, 1))
+        found = _unsound(path, model, wanted=wanted)
+        unsound += [f"{seconds:.1f} s: {found}"] if found else []
+        print(f"\rreader {len(at)}/{kills}, unsound {len(unsound)}", end="", flush=True)
+    return {"seconds_of_a_run": round(whole, 1), "killed_at": at, "over_before": missed, "unsound": unsound}
 
 
 def _command(path: Path) -> list[str]:
@@ -80,19 +85,25 @@ def _consolidates(path: Path) -> None:
     subprocess.run(_command(path), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _killed_after(seconds: float, path: Path) -> bool:
-    """Whether the kill came before the run was over."""
+def _killed_after(seconds: float | None, path: Path) -> float:
+    """Kills a run so many seconds after it began; how long it went on, less where it was over before."""
     process = subprocess.Popen(_command(path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    record = sqlite3.connect(path / directory.FILE)
+    while not record.execute("SELECT count(*) FROM runs WHERE state = 'running'").fetchone()[0]:
+        if process.poll() is not None:
+            raise RuntimeError(f"`agent-memory consolidate` ended with {process.returncode} before its run")
+        time.sleep(0.02)
+    record.close()
+    began = time.monotonic()
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        return True
-    return False
+    return time.monotonic() - began
 
 
-def _unsound(path: Path, model: LocalModel, *, first: str | None, wanted: bytes) -> str:
+def _unsound(path: Path, model: LocalModel, *, wanted: bytes) -> str:
     """What is wrong after a kill and after the run that goes on; "" where nothing is."""
     try:
         with MemoryManager.open(path, user_id="bench", model=model) as memory:
@@ -100,8 +111,7 @@ def _unsound(path: Path, model: LocalModel, *, first: str | None, wanted: bytes)
             adapters.check(versions.folder(path, active), base=model.fingerprint)
             if memory.verify():
                 return "the index does not agree with the record"
-        if active == first:
-            _consolidates(path)
+        _consolidates(path)  # it goes on, or finds that all is done
         if _active_weights(path, model) != wanted:
             return "other bytes"
         left = [child.name for child in (path / "runs").iterdir() if child.is_dir()]

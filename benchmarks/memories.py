@@ -34,20 +34,26 @@ def opened(
     name: str, model: LocalModel, *, config: Config | None = None, fresh: bool = False
 ) -> MemoryManager:
     """The memory of a row, as a killed attempt left it unless it is to be fresh."""
-    path = HERE / name
+    path = HERE / (name if model.made_here else f"{name}-{model.folder.name}")
     if fresh:
         shutil.rmtree(path, ignore_errors=True)
     return MemoryManager.open(path, user_id="bench", model=model, config=config or Config())
 
 
 def tell(memory: MemoryManager, told: Sequence[facts.Told], *, first_day: int = 0) -> None:
-    """Adds the episodes, one a day; those that are there already stay as they are."""
+    """Adds the episodes, one a day; those that are there already stay as they are.
+
+    Raises:
+        SystemExit: others are there.
+    """
     start = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=first_day)
     days = [start + timedelta(days=day) for day in range(len(told))]
-    memory.add_many([
+    added = memory.add_many([
         {"text": one.text, "occurred_at": day, "idempotency_key": day.isoformat()}
         for one, day in zip(told, days, strict=True)
     ])  # fmt: skip
+    if [one.episode.text for one in added] != [one.text for one in told]:
+        raise SystemExit(f"Other episodes are in {memory.database.path}: start with --again.")
 
 
 def loaded(options: argparse.Namespace) -> LocalModel:

@@ -89,7 +89,7 @@ def changed(options: argparse.Namespace) -> dict[str, Any]:
         return {
             "episodes": options.episodes, "outcome": report["outcome"],
             "wall_seconds": report["wall_seconds"], "resumed": report["resumed"],
-            "before the second run": before,
+            **_asked_twice(memory, before, told, after),
             **_after_the_news(memory, told, news, after, seed=options.seed),
         }  # fmt: skip
 
@@ -114,25 +114,20 @@ def _after_the_news(
     memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told],
     after: Sequence[facts.Told], *, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """What is answered about changed and unchanged facts once the changes are learnt."""
+    """What the version alone answers about changed and unchanged facts once the changes are learnt."""
     examined = Examined.of(memory)
-    texts = texts_of(memory, 2 * len(told))
-    studied = [[*old, *new] for old, new in zip(texts[: len(told)], texts[len(told) :], strict=True)]
-    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
+    asked = _about_values(after, _studied(memory, len(told)), seed=seed)
     moved = _moved(asked, told, after)
-    old = [told[q.episode].facts[q.fact].answer for q in moved]
     said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
     untouched = [q for q in asked if q not in moved]
     rest = examined.right(untouched, [examined.asker.prompt(q.text) for q in untouched], examined.adapter)
-    both = [[memory_line(told, q), memory_line(news, q)] for q in moved]
+    both = [[told[q.episode].text, news[q.episode].text] for q in moved]
     oracles = examined.said(
         [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
     )
     return {
-        "after it": _by_ask(memory, moved, old),
-        "stale": share([examined.same(s, o) for s, o in zip(said, old, strict=True)]),
-        "new": share([examined.same(s, q.answer) for s, q in zip(said, moved, strict=True)]),
-        "oracle_new": share([examined.same(s, q.answer) for s, q in zip(oracles, moved, strict=True)]),
+        **_stale_and_new(said, moved, told),
+        "oracle_new": _stale_and_new(oracles, moved, told)["new"],
         "unchanged": share(rest),
     }
 
@@ -140,11 +135,55 @@ def _after_the_news(
 def _on_news(
     memory: MemoryManager, told: Sequence[facts.Told], after: Sequence[facts.Told], *, seed: int
 ) -> dict[str, Any]:
-    """What `ask` answers about what has changed since the version was taught."""
-    studied = texts_of(memory, len(told))
-    asked = [q for q in facts.questions(after, studied, seed=seed) if q.kind == "value"]
-    moved = _moved(asked, told, after)
-    return _by_ask(memory, moved, [told[q.episode].facts[q.fact].answer for q in moved])
+    """Questions about what has changed since the version was taught, and what `ask` answers."""
+    asked = _moved(_about_values(after, texts_of(memory, len(told)), seed=seed), told, after)
+    return {"asked": [asdict(question) for question in asked], "said": _by_ask(memory, asked)}
+
+
+def _asked_twice(
+    memory: MemoryManager, before: dict[str, Any], told: Sequence[facts.Told], after: Sequence[facts.Told]
+) -> dict[str, Any]:
+    """Stale and new answers of `ask` before and after the second run, to the same questions.
+
+    Those are left out that the second run has studied.
+    """
+    asked = [facts.Asked(**one) for one in before["asked"]]
+    studied = _studied(memory, len(told))
+    used = [
+        {
+            frame
+            for text in studied[question.episode]
+            for frame in facts.frames_of(text, after[question.episode].facts[question.fact])
+        }
+        for question in asked
+    ]
+    unseen = [
+        n
+        for n, question in enumerate(asked)
+        if not used[n] & facts.frames_of(question.text, after[question.episode].facts[question.fact])
+    ]
+    left = [asked[n] for n in unseen]
+    earlier = {how: [said[n] for n in unseen] for how, said in before["said"].items()}
+    return {
+        when: {
+            f"{how}: {name}": found
+            for how, answers in said.items()
+            for name, found in _stale_and_new(answers, left, told).items()
+        }
+        for when, said in (("before the second run", earlier), ("after it", _by_ask(memory, left)))
+    }
+
+
+def _studied(memory: MemoryManager, count: int) -> list[list[str]]:
+    """The study questions about each of the first episodes and about its news."""
+    texts = texts_of(memory, 2 * count)
+    return [[*old, *new] for old, new in zip(texts[:count], texts[count:], strict=True)]
+
+
+def _about_values(
+    told: Sequence[facts.Told], studied: Sequence[Sequence[str]], *, seed: int
+) -> list[facts.Asked]:
+    return [question for question in facts.questions(told, studied, seed=seed) if question.kind == "value"]
 
 
 def _moved(
@@ -154,16 +193,17 @@ def _moved(
     return [q for q in asked if told[q.episode].facts[q.fact].value != after[q.episode].facts[q.fact].value]
 
 
-def _by_ask(memory: MemoryManager, asked: Sequence[facts.Asked], old: Sequence[str]) -> dict[str, Any]:
-    """Stale and new answers of `ask`, with a whole block and with a lean one."""
-    found: dict[str, Any] = {}
-    for how in ("all", "lean"):
-        said = [memory.ask(q.text, retrieval=how).text for q in asked]
-        for name, meant in (("stale", old), ("new", [q.answer for q in asked])):
-            found[f"{how}: {name}"] = share([Examined.same(s, m) for s, m in zip(said, meant, strict=True)])
-    return found
+def _by_ask(memory: MemoryManager, asked: Sequence[facts.Asked]) -> dict[str, list[str]]:
+    """What `ask` answers, with a whole block and with a lean one."""
+    return {how: [memory.ask(q.text, retrieval=how).text for q in asked] for how in ("all", "lean")}
 
 
-def memory_line(told: Sequence[facts.Told], question: facts.Asked) -> str:
-    """The text of the episode that a question is about."""
-    return told[question.episode].text
+def _stale_and_new(
+    said: Sequence[str], asked: Sequence[facts.Asked], told: Sequence[facts.Told]
+) -> dict[str, Any]:
+    """The shares of the answers that were right once, and that are right now."""
+    old = [told[question.episode].facts[question.fact].answer for question in asked]
+    return {
+        "stale": share([Examined.same(s, o) for s, o in zip(said, old, strict=True)]),
+        "new": share([Examined.same(s, q.answer) for s, q in zip(said, asked, strict=True)]),
+    }

@@ -17,13 +17,21 @@ from typing import Any
 from agent_memory import MemoryManager
 from agent_memory.consolidation import examine, versions
 from agent_memory.durable import write_file
+from benchmarks.record import COMMIT
 
 
 def once(file: Path, make: Callable[[], Any]) -> Any:
-    """What the file keeps as JSON; where there is none, it is made, and written wholly or not at all."""
+    """What the file keeps as JSON; where there is none, it is made, and written wholly or not at all.
+
+    Raises:
+        SystemExit: code of another commit made it; the result would be of both.
+    """
     if not file.exists():
-        write_file(file, json.dumps(make()).encode())
-    return json.loads(file.read_text(encoding="utf-8"))
+        write_file(file, json.dumps({"commit": COMMIT, "kept": make()}).encode())
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if found["commit"] != COMMIT:
+        raise SystemExit(f"{file} is of commit {found['commit']}, not of {COMMIT}: start with --again.")
+    return found["kept"]
 
 
 def consolidated(memory: MemoryManager, number: int, *, seed: int) -> dict[str, Any]:

@@ -60,6 +60,21 @@ def test_a_consolidation_is_done_once_and_there_is_no_report_of_nothing(tmp_path
         assert len(alice.versions()) == 1
 
 
+def test_what_another_commit_kept_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reports.once(tmp_path / "kept.json", lambda: [1]) == [1]
+    monkeypatch.setattr(reports, "COMMIT", "abc1234")
+    with pytest.raises(SystemExit, match=r"abc1234: start with --again"):
+        reports.once(tmp_path / "kept.json", lambda: [2])
+
+
+def test_other_episodes_in_the_memory_of_a_row_are_refused(tmp_path: Path) -> None:
+    with memory(tmp_path / "m", reader(tmp_path / "model")) as alice:
+        tell(alice, TOLD)
+        tell(alice, TOLD)
+        with pytest.raises(SystemExit, match="Other episodes"):
+            tell(alice, NEWS)
+
+
 def test_a_run_killed_in_its_exam_goes_on_and_says_that_its_time_is_not_whole(tmp_path: Path) -> None:
     with memory(tmp_path / "m", reader(tmp_path / "model")) as alice:
         tell(alice, TOLD)
@@ -75,7 +90,7 @@ def test_a_run_killed_before_its_report_was_kept_is_told_from_its_row(tmp_path: 
     carried_out: list[dict[str, Any]] = []
 
     def kept(_file: Path, data: bytes) -> None:
-        carried_out.append(json.loads(data))
+        carried_out.append(json.loads(data)["kept"])
         raise Killed
 
     with memory(tmp_path / "m", reader(tmp_path / "model")) as alice:

@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from agent_memory.config import DistillConfig, ModelConfig
 from agent_memory.consolidation import distill, student, targets
@@ -174,6 +175,21 @@ def test_a_run_goes_on_from_its_parent(model: LocalModel, study: Study, tmp_path
             return mean(targets.divergence(model, study.items, study.targets))
 
     assert left(child) < 0.7 * min(left(parent), left(fresh))
+
+
+def test_a_run_goes_on_in_smaller_steps_than_one_from_zero(
+    model: LocalModel, study: Study, tmp_path: Path
+) -> None:
+    """What was learnt before is not in every batch, and whole steps run over it."""
+    parent = train(model, study, tmp_path / "first")
+
+    def moved(name: str, continued: float) -> float:
+        config = CONFIG_OF_RUN.model_copy(update={"epochs": 2, "continued": continued})
+        child = train(model, study, tmp_path / name, config=config, parent=parent.adapter, seed=2)
+        before, after = (load_file(trained.adapter / WEIGHTS) for trained in (parent, child))
+        return mean([float((after[key] - tensor).norm()) for key, tensor in before.items()])
+
+    assert moved("small", DistillConfig().continued) < 0.5 * moved("whole", 1.0)
 
 
 def test_an_item_that_is_learnt_rests_for_longer_and_longer() -> None:

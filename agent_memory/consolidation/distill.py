@@ -98,11 +98,11 @@ def train(
 ) -> Trained:
     """Trains one adapter on `items` and leaves it, with its manifest, in `folder / "adapter"`.
 
-    An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from
-    there and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start
-    from, with its rank and modules; None starts from zero. `anchor_targets` are those of texts and scenes,
-    too. The model lock is taken per optimiser step. `progress(done, most)` is called after each step;
-    `cancelled()` is asked before each.
+    An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from there
+    and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start from,
+    with its rank and modules, in smaller steps (`DistillConfig.continued`); None starts from zero.
+    `anchor_targets` are those of texts and scenes, too. The model lock is taken per optimiser step.
+    `progress(done, most)` is called after each step; `cancelled()` is asked before each.
 
     Raises:
         InvalidInput: there is no item, or one is longer than the window.
@@ -113,6 +113,8 @@ def train(
         raise InvalidInput("nothing to train: no study item")
     material = Material(items, targets, anchors, texts, scenes, anchor_targets)
     mark = _identity(model, material, parent=parent, config=config, seed=seed)
+    if parent is not None:
+        config = config.model_copy(update={"learning_rate": config.learning_rate * config.continued})
     if (done := _finished(folder, mark, base=model.fingerprint)) is not None:
         return done
     with model.wearing(None):

@@ -1,9 +1,10 @@
 """Examine: what a candidate answers without the episodes, and what it still does as the base does.
 
 Closed-book: every exam item of the new episodes, and those of earlier episodes, sampled by whole episodes
-beyond a budget, for an episode is slow only if every group of its questions is right. Every sentence of it
-must be asked about, too: what no question was made of was not learnt. The rest compares with the bare base on
-anchors that were not trained on: reading, unknown names, perplexity and divergence on unrelated texts.
+beyond a budget, for an episode is slow only if every group of its questions is right. Every sentence must be
+asked about, too, where that can be told: what no question was made of was not learnt. The rest compares with
+the bare base on anchors that were not trained on: reading, unknown names, perplexity and divergence on
+unrelated texts.
 """
 
 from __future__ import annotations
@@ -96,7 +97,13 @@ def write_results(connection: Connection, work: Work, version_id: str, marked: S
 
 
 def _covered(connection: Connection, work: Work, pks: Set[int]) -> set[int]:
-    """Those of the episodes of which every sentence is asked about by some item of the run's base."""
+    """Those of the episodes of which every sentence is asked about by items of the run's base.
+
+    All of them where the base is not the bundled reader: only of its questions, which are English and about
+    words in the text, can this be told.
+    """
+    if not work.model.made_here:
+        return set(pks)
     i = tables.study_items.c
     asked: dict[tuple[int, int], list[tuple[str, str]]] = defaultdict(list)
     own = and_(i.episode_pk.in_(pks), i.base == work.base, i.kind != "draft", not_retired())
@@ -114,7 +121,7 @@ def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
 
 
 def slow(connection: Connection, version_id: str) -> tuple[str, ...]:
-    """The ids of the episodes that a version knows: each sentence asked about, each exam item right.
+    """The ids of the episodes that a version knows: every sentence asked about, every exam item right.
 
     In their present revision.
     """

@@ -9,7 +9,7 @@ bundled reader alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from agent_memory.consolidation.questions import asked_about, content
 from agent_memory.consolidation.wording import FIRST, spoken_by
@@ -28,16 +28,30 @@ _POINTS_BACK = re.compile(
 _THIRD_PERSON = re.compile(r"\b(?:he|she|him|his|hers?)\b", re.IGNORECASE)
 
 
-#: Words that a sentence needs to say something ("Thanks a lot!" is not asked about), and that a question with
-#: its answer needs in common with it to ask about it (both chosen).
-_SAYS, _COMMON = 3, 2
+#: Words that a sentence needs to say something, unless it has a number ("Thanks a lot!" is not asked about),
+#: and how many things must be asked for in it: a fact has two sides (both chosen).
+_SAYS, _SIDES = 3, 2
 
 
-def covered(text: str, items: Sequence[tuple[str, str]]) -> bool:
-    """Whether every sentence that says something is asked about; items are (question, answer)."""
-    asked = [content(question) | content(answer) for question, answer in items]
-    told = [content(sentence) for sentence in _SENTENCE_END.split(text.strip())]
-    return all(len(said) < _SAYS or any(len(said & one) >= _COMMON for one in asked) for said in told)
+def covered(text: str, items: Iterable[tuple[str, str]]) -> bool:
+    """Whether two things at least are asked for in each sentence that says something.
+
+    What is asked for stands in the sentence, and question or answer have a word that no other sentence has:
+    "Where does Mira live?" asks for nothing in "Mira plays the cello".
+
+    Args:
+        text: of the episode.
+        items: the questions about it and their answers.
+    """
+    told = [(sentence, content(sentence)) for sentence in _SENTENCE_END.split(text.strip())]
+    asked = [(content(answer), content(question) | content(answer)) for question, answer in items]
+    for place, (sentence, said) in enumerate(told):
+        others = frozenset().union(*(words for n, (_, words) in enumerate(told) if n != place))
+        sides = {answer for answer, all_of in asked if answer and answer <= said and all_of & (said - others)}
+        says = len(said) >= _SAYS or any(map(str.isdigit, sentence))
+        if says and said - others and len(sides) < _SIDES:
+            return False
+    return True
 
 
 def parts(text: str) -> list[str]:

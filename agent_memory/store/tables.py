@@ -361,7 +361,7 @@ exam_results = Table(
     Column("revision", Integer, nullable=False, comment="Revision of the episode that was asked about."),
     Column("correct", Boolean, nullable=False, comment="Answered as the teacher did, without the episode."),
     Column("covered", Boolean, nullable=False,
-           comment="Every sentence of the episode is asked about, if only in study."),
+           comment="Every sentence of the episode is asked about, in study or exam; else it is not slow."),
     Index(None, "version_id", "episode_pk"),
     Index(None, "episode_pk"),
     comment="What a version answered closed-book; an episode is slow where all rows are correct and covered.",
