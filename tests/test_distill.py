@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import random
-import resource
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from agent_memory.config import DistillConfig, ModelConfig
 from agent_memory.consolidation import distill, student, targets
 from agent_memory.consolidation.checkpoint import identity
-from agent_memory.consolidation.export import export_adapter, export_model
-from agent_memory.consolidation.plan import MOST_PASSES, Dealer, Deck, Plan, Step, passes
 from agent_memory.consolidation.targets import Item, Targets
-from agent_memory.errors import InvalidInput, ModelError, RunFailed, StoreError, StoreFull
-from agent_memory.models.adapters import CONFIG, WEIGHTS
+from agent_memory.errors import InvalidInput, ModelError, RunFailed
+from agent_memory.models.adapters import WEIGHTS
 from agent_memory.models.local import LocalModel
 from agent_memory.models.worn import Worn
 from agent_memory.testing import tiny_model
-from tests.memories import noisy_adapter
 
 CONFIG_OF_RUN = DistillConfig(
     rank=8, epochs=6, more_steps=0, batch_items=8, batch_anchors=4, anchor_weight=1.0, checkpoint_steps=3,
@@ -116,22 +107,6 @@ def mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-#: Cards of one anchor each, and cards of several.
-SINGLE = ((0,), (1,), (2,), (3,), (4,))
-SCENES = ((0, 1, 2), (3,), (4, 5))
-
-
-def whole_cards(hand: list[int]) -> list[tuple[int, ...]]:
-    """The scenes that a hand is made of; fails where one is not whole."""
-    cards: list[tuple[int, ...]] = []
-    while hand:
-        card: tuple[int, ...] = next(card for card in SCENES if card[0] == hand[0])
-        assert tuple(hand[: len(card)]) == card
-        cards.append(card)
-        hand = hand[len(card) :]
-    return cards
-
-
 # -- learning
 
 def test_training_closes_most_of_the_gap_and_keeps_the_anchors(
@@ -190,99 +165,6 @@ def test_a_run_goes_on_in_smaller_steps_than_one_from_zero(
         return mean([float((after[key] - tensor).norm()) for key, tensor in before.items()])
 
     assert moved("small", DistillConfig().continued) < 0.5 * moved("whole", 1.0)
-
-
-def test_an_item_that_is_learnt_rests_for_longer_and_longer() -> None:
-    plan = Plan(2, decks=(), epochs=16, batch_items=1, seed=0)
-    epochs: list[int] = []
-    while (step := plan.next()) is not None:
-        plan.note(step.items[0], learnt=step.items[0] == 0)
-        if step.items[0] == 0:
-            epochs.append(int(step.progress * 16))
-    assert epochs == [0, 2, 5, 10]
-    assert plan.learnt() == [0]
-
-
-def test_every_item_is_met_in_each_epoch_until_it_is_learnt_and_anchors_come_round() -> None:
-    plan = Plan(10, decks=[Deck(SINGLE, each=2)], epochs=4, batch_items=4, seed=0)
-    met: dict[int, list[int]] = {epoch: [] for epoch in range(4)}
-    anchors: list[int] = []
-    count = 0
-    while (step := plan.next()) is not None:
-        met[int(step.progress * 4)] += step.items
-        anchors += step.anchors
-        count += 1
-    assert [sorted(items) for items in met.values()] == [list(range(10))] * 4
-    assert count == plan.most_steps()
-    assert len(anchors) == 2 * count
-    for first in range(0, len(anchors) - 5, 5):
-        assert sorted(anchors[first : first + 5]) == list(range(5))
-
-
-def test_a_run_makes_its_passes_and_as_many_whole_ones_more_as_fit_in_its_further_steps() -> None:
-    config = DistillConfig(epochs=3, more_steps=20, batch_items=4)
-    for items in range(6, 100):
-        a_pass = -(-items // 4)
-        further = (passes(items, config) - 3) * a_pass
-        assert 20 - a_pass < further <= 20
-    assert passes(7, config.model_copy(update={"more_steps": 0})) == 3
-    assert passes(1, config.model_copy(update={"more_steps": 1000})) == MOST_PASSES
-    assert passes(1, config.model_copy(update={"epochs": 50})) == 50
-
-
-def test_a_deck_is_dealt_in_whole_cards_every_card_once_a_round_and_no_round_like_the_last() -> None:
-    dealer = Dealer(Deck(SCENES, each=2), seed="s")
-    dealt = [dealer.deal() for _ in range(6)]  # four rounds of three cards
-    cards = [card for hand in dealt for card in whole_cards(hand)]
-    rounds = [cards[n : n + 3] for n in range(0, 12, 3)]
-    assert all(sorted(one) == sorted(SCENES) for one in rounds)
-    assert len({tuple(one) for one in rounds}) > 1
-
-
-@given(at=st.integers(0, 30), each=st.integers(0, 5), seed=st.integers(0, 9))
-def test_a_dealer_goes_on_from_the_number_of_cards_that_were_dealt(at: int, each: int, seed: int) -> None:
-    first, again = (Dealer(Deck(SCENES, each=each), seed=f"{seed}") for _ in range(2))
-    for _ in range(at):
-        first.deal()
-    again.dealt = first.dealt
-    assert [again.deal() for _ in range(7)] == [first.deal() for _ in range(7)]
-
-
-def test_a_deck_with_fewer_cards_than_a_step_gets_is_dealt_whole_and_an_empty_one_deals_nothing() -> None:
-    assert sorted(Dealer(Deck(SINGLE, each=64), seed="s").deal()) == list(range(5))
-    assert Dealer(Deck((), each=64), seed="s").deal() == []
-    assert Dealer(Deck(SINGLE, each=0), seed="s").deal() == []
-
-
-def test_a_step_gets_cards_of_each_deck() -> None:
-    decks = [Deck(SINGLE, each=2), Deck(tuple(tuple(n + 5 for n in card) for card in SCENES), each=1)]
-    step = Plan(3, decks=decks, epochs=1, batch_items=3, seed=0).next()
-    assert step is not None
-    assert len([anchor for anchor in step.anchors if anchor < 5]) == 2
-    assert len(whole_cards([anchor - 5 for anchor in step.anchors if anchor >= 5])) == 1
-
-
-@pytest.mark.parametrize("steps", [0, 1, 5, 8])
-def test_a_plan_goes_on_from_its_state_with_the_very_next_step(steps: int) -> None:
-    def plan() -> Plan:
-        return Plan(10, decks=[Deck(SINGLE, each=2), Deck(SCENES, each=1)], epochs=4, batch_items=4, seed=3)
-
-    def rest(of: Plan) -> list[Step]:
-        found = []
-        while (step := of.next()) is not None:
-            of.note(step.items[0], learnt=True)
-            found.append(step)
-        return found
-
-    one, two = plan(), plan()
-    for _ in range(steps):
-        step = one.next()
-        assert step is not None
-        one.note(step.items[0], learnt=True)
-    two.restore(json.loads(json.dumps(one.state())))
-    assert two.state() == one.state()
-    assert rest(two) == rest(one)
-    assert two.learnt() == one.learnt()
 
 
 # -- the same bytes
@@ -503,109 +385,3 @@ def test_an_identity_changes_with_any_part() -> None:
     marks.add(identity("a", 1, tensor + 1))
     assert len(marks) == 4
     assert identity("a", 1, tensor.clone()) in marks
-
-
-# -- export
-
-def test_an_exported_model_says_the_same_without_any_adapter(
-    model: LocalModel, study: Study, tmp_path: Path
-) -> None:
-    trained = train(model, study, tmp_path / "run")
-    export_model(model, trained.adapter, tmp_path / "exported")
-    prompts = [item.student for item in study.items]
-    with model.wearing(trained.adapter):
-        expected = model.generate(prompts, max_new_tokens=6)
-        scores = model.log_probs(prompts, expected)
-    plain = LocalModel.open(tmp_path / "exported")
-    with plain.wearing(None) as network, model.wearing(None) as base:
-        torch.testing.assert_close(
-            [mean(score) for score in plain.log_probs(prompts, expected)], [mean(score) for score in scores],
-            atol=1e-3, rtol=1e-3,
-        )
-        assert plain.generate(prompts, max_new_tokens=6) == expected
-        bare = [name for name, _ in base.named_parameters() if ".lora_" not in name]
-        assert [name for name, _ in network.named_parameters()] == [
-            name.replace(".base_layer", "") for name in bare
-        ]
-
-
-def test_an_exported_adapter_is_a_folder_that_peft_loads(
-    base: Path, model: LocalModel, study: Study, tmp_path: Path
-) -> None:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    trained = train(model, study, tmp_path / "run")
-    export_adapter(trained.adapter, tmp_path / "exported", base=model.fingerprint)
-    assert sorted(path.name for path in (tmp_path / "exported").iterdir()) == [CONFIG, WEIGHTS]
-    network = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "exported")
-    prompt = study.items[0].student
-    with model.wearing(trained.adapter), torch.no_grad():
-        answer = model.generate([prompt], max_new_tokens=6)[0]
-        theirs = network.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False)
-    assert theirs[0, len(prompt) :].tolist() == answer
-
-
-def test_an_export_never_overwrites(model: LocalModel, study: Study, tmp_path: Path) -> None:
-    trained = train(model, study, tmp_path / "run")
-    with pytest.raises(InvalidInput, match="exists"):
-        export_adapter(trained.adapter, tmp_path / "run", base=model.fingerprint)
-    with pytest.raises(InvalidInput, match="exists"):
-        export_model(model, trained.adapter, tmp_path / "run")
-
-
-def exports(model: LocalModel, adapter: Path) -> list[Callable[[Path], None]]:
-    """Both ways to export a version."""
-    return [
-        lambda target: export_adapter(adapter, target, base=model.fingerprint),
-        lambda target: export_model(model, adapter, target),
-    ]
-
-
-def test_an_export_is_on_the_disk_before_it_is_in_its_place(
-    model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adapter, real, flushed = noisy_adapter(model, tmp_path / "adapter"), os.fsync, []
-
-    def fsync(handle: int) -> None:
-        path = Path(f"/proc/self/fd/{handle}").readlink()
-        flushed.append((path.name, target.exists()))
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    for export in exports(model, adapter):
-        target = tmp_path / f"exported{len(flushed)}"
-        flushed.clear()
-        export(target)
-        names = {path.name for path in target.iterdir()} | {f".new-{target.name}"}
-        assert {name for name, placed in flushed if not placed} == names
-        assert flushed[-1] == (tmp_path.name, True)
-
-
-def test_an_export_to_a_full_disk_is_refused_and_leaves_nothing(
-    model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    adapter = noisy_adapter(model, tmp_path / "adapter")
-    monkeypatch.setattr(os, "fsync", full)
-    for export in exports(model, adapter):
-        with pytest.raises(StoreFull, match="No space left"):
-            export(tmp_path / "exported")
-        assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
-
-
-def test_an_export_of_files_that_the_system_cuts_is_refused_and_leaves_nothing(
-    model: LocalModel, tmp_path: Path
-) -> None:
-    adapter = noisy_adapter(model, tmp_path / "adapter")
-    largest, whole = resource.RLIMIT_FSIZE, resource.getrlimit(resource.RLIMIT_FSIZE)
-    for export in exports(model, adapter):
-        resource.setrlimit(largest, (4096, whole[1]))
-        try:
-            with pytest.raises(StoreError, match="File too large"):
-                export(tmp_path / "exported")
-        finally:
-            resource.setrlimit(largest, whole)
-        assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
