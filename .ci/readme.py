@@ -286,7 +286,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
     ),
     "Consolidation against other loops (20 items or episodes)": (
         ("peak memory at the shape of Qwen2.5-0.5B, ours to the published loop", "0.6", "speed-memory",
-         number("rows", "ratio", digits=2)),
+         number("rows", "ratio", digits=3)),
         ("time to the same exam score, ours to the published loop", "1/10", "speed-time",
          against("published")),
         ("the same, ours to TRL's self-distillation", "1/3", "speed-time",
