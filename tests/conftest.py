@@ -6,12 +6,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from agent_memory import MemoryManager
 from tests import command_line
 from tests.store_places import DIALECTS, Place, fresh
+
+if TYPE_CHECKING:
+    from agent_memory.models.local import LocalModel
 
 
 @pytest.fixture(params=DIALECTS)
@@ -26,6 +30,22 @@ def memory(place: Place) -> Iterator[MemoryManager]:
     """An empty memory of alice on each database."""
     with place.open(user_id="alice") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a base of two layers, with random weights."""
+    from agent_memory.testing import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "base", seed=3)
+
+
+@pytest.fixture
+def model(base: Path) -> LocalModel:
+    """That base, freshly opened."""
+    from agent_memory.models.local import LocalModel
+
+    return LocalModel.open(base)
 
 
 @pytest.fixture

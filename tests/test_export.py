@@ -16,18 +16,7 @@ from agent_memory.consolidation.export import export_adapter, export_model
 from agent_memory.errors import InvalidInput, StoreError, StoreFull
 from agent_memory.models.adapters import CONFIG, WEIGHTS
 from agent_memory.models.local import LocalModel
-from agent_memory.testing import tiny_model
 from tests.memories import noisy_adapter
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def model(base: Path) -> LocalModel:
-    return LocalModel.open(base)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,20 +16,9 @@ from agent_memory.consolidation.targets import Item
 from agent_memory.consolidation.writers import OwnWriter
 from agent_memory.errors import RunFailed
 from agent_memory.models.local import LocalModel
-from agent_memory.testing import tiny_model
 from tests.test_writers import episode
 
 SAID = "CUDA out of memory. Tried to allocate 2.00 GiB"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "base", seed=3)
-
-
-@pytest.fixture
-def model(base: Path) -> LocalModel:
-    return LocalModel.open(base)
 
 
 def room_for(most: int, seen: list[int]) -> Callable[[Sequence[int]], list[int]]:

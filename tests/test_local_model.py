@@ -27,16 +27,6 @@ def messages(question: str, block: str = "") -> list[dict[str, str]]:
     return [{"role": "system", "content": f"Be brief.{block}"}, {"role": "user", "content": question}]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "base", seed=3)
-
-
-@pytest.fixture
-def model(base: Path) -> LocalModel:
-    return LocalModel.open(base)
-
-
 @pytest.fixture
 def prompts(model: LocalModel) -> list[list[int]]:
     long = "\n- [2026-01-01, user] Ada lives in Rome.\n- [2026-01-02, user] Bob is older."
