@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent_memory.consolidation import study
 from agent_memory.consolidation.complete import _about
-from agent_memory.consolidation.parts import part_about, parts
+from agent_memory.consolidation.parts import covered, part_about, parts
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import View
 from tests.test_consolidation_parts import results
@@ -119,3 +119,22 @@ def test_phrasings_tell_what_a_group_asks_from_and_else_its_names_do(
     questions: list[str], text: str, about: tuple[str, ...]
 ) -> None:
     assert _about(questions, text, BROUGHT) == about
+
+
+MIRA = "Mira Holm lives in Oslo. Mira Holm plays the cello. Her PIN is 4711. Thanks a lot!"
+HOME = [("Where does Mira Holm live?", "Oslo"), ("Who lives in Oslo?", "Mira Holm")]
+CELLO = [("What does Mira Holm play?", "the cello"), ("Who plays the cello?", "Mira Holm")]
+PIN = [("What is her PIN?", "4711"), ("What is 4711?", "her PIN")]
+
+
+def test_a_text_is_covered_where_each_sentence_that_says_something_is_asked_about_from_two_sides() -> None:
+    assert covered(MIRA, [*HOME, *CELLO, *PIN])
+    assert covered("Thanks a lot!", [])
+
+
+@pytest.mark.parametrize("missing", [HOME, CELLO, PIN, HOME[:1], CELLO[1:]])
+def test_a_text_is_not_covered_where_one_side_of_a_sentence_is_not_asked_about(
+    missing: list[tuple[str, str]],
+) -> None:
+    """Though other questions have the same name in them, and a short sentence has a number."""
+    assert not covered(MIRA, [item for item in (*HOME, *CELLO, *PIN) if item not in missing])

@@ -76,7 +76,7 @@ def _said_alone(work: Work, adapter: Path | None, questions: Sequence[str]) -> l
 
 def write_results(connection: Connection, work: Work, version_id: str, marked: Sequence[Marked]) -> None:
     """Keeps the marks of a version; earlier ones of it are replaced."""
-    covered = _covered(connection, work, {one.item.episode_pk for one in marked})
+    whole = _covered(connection, work, {one.item.episode_pk for one in marked})
     connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id == version_id))
     if marked:
         connection.execute(
@@ -89,7 +89,7 @@ def write_results(connection: Connection, work: Work, version_id: str, marked: S
                     "episode_pk": one.item.episode_pk,
                     "revision": one.item.revision,
                     "correct": one.correct,
-                    "covered": one.item.episode_pk in covered,
+                    "covered": one.item.episode_pk in whole,
                 }
                 for one in marked
             ],
