@@ -36,3 +36,9 @@ def test_all_come_up_once_and_chance_decides_among_equals() -> None:
     assert all(sorted(order) == sorted(GROUP_OF) for order in orders)
     assert len({order[0] for order in orders}) > 1
     assert by_need(ITEMS, weak=set(), damaged=set(), seed=3) == orders[3]
+
+
+def test_which_item_of_a_fact_is_rehearsed_goes_round_from_run_to_run() -> None:
+    runs = [by_need(ITEMS, weak=set(), damaged=set(), seed=1, turn=turn)[: len(GROUPS)] for turn in range(9)]
+    assert all({GROUP_OF[pk] for pk in run} == set(GROUPS) for run in runs)
+    assert {pk for run in runs for pk in run} == set(GROUP_OF)

@@ -144,7 +144,7 @@ def _parent(
 ) -> tuple[str | None, str | None]:
     """The version to start from, or None and why."""
     v = tables.versions.c
-    mine = select(v.id, v.base, v.created_at, v.parent_id).where(v.namespace_id == namespace_id)
+    mine = select(v.id, v.base, v.created_at).where(v.namespace_id == namespace_id)
     active = connection.execute(mine.where(v.state == "active")).first()
     if active is None:
         return None, "no version is active"
@@ -162,18 +162,19 @@ def _parent(
     ).first()
     if last and last.outcome == "rejected" and any(str(x).startswith(LOST_RETENTION) for x in last.reasons):
         return None, "the last candidate was rejected for lost retention"
-    if config.rebuild_every and _continued(connection, active) >= config.rebuild_every:
+    if config.rebuild_every and _continued(connection, active.id) >= config.rebuild_every:
         return None, f"{config.rebuild_every} runs continued the last rebuild"
     return str(active.id), None
 
 
-def _continued(connection: Connection, version: Any) -> int:
+def _continued(connection: Connection, version_id: str) -> int:
     """How many versions lie between this one and the one that was trained from zero."""
     v = tables.versions.c
-    count, parent = 0, version.parent_id
-    while parent is not None:
+    count = -1
+    version: str | None = version_id
+    while version is not None:
         count += 1
-        parent = connection.execute(select(v.parent_id).where(v.id == parent)).scalar()
+        version = connection.execute(select(v.parent_id).where(v.id == version)).scalar()
     return count
 
 
@@ -211,7 +212,8 @@ def rehearsed_items(
     ).all()
     failed, known = _exam_of(connection, run_id, parent=parent)
     items = [(row.pk, (row.episode_pk, row.answer_group)) for row in rows]
-    return by_need(items, weak=failed, damaged=failed & known, seed=seed)[:most]
+    turn = _continued(connection, parent) if parent else 0
+    return by_need(items, weak=failed, damaged=failed & known, seed=seed, turn=turn)[:most]
 
 
 def _exam_of(
@@ -239,25 +241,31 @@ def by_need(
     weak: Set[tuple[int, int]],
     damaged: Set[tuple[int, int]],
     seed: int,
+    turn: int = 0,
 ) -> list[int]:
     """The keys of items in the order in which they are rehearsed.
 
     Every fact comes up before any does twice: one item of each group, those first that the parent failed in
     its exam though an earlier version had them right (damaged), then others that it failed (weak), then the
-    rest; and so on with further items, of which damaged and weak groups get more. Chance orders within each.
+    rest; and so on with further items, of which damaged and weak groups get more. Chance orders within each;
+    which item of a group comes first goes round from run to run, so that capped rehearsal reaches them all.
 
     Args:
         items: key, and episode and number of the group.
         weak: the groups that the parent failed, those that are damaged among them.
         damaged: of these the ones that an earlier version had right.
         seed: of chance.
+        turn: how many runs have gone on since the one from zero.
     """
     rng = random.Random(seed)
-    drawn = sorted((rng.random(), pk, group) for pk, group in items)
-    taken: Counter[tuple[int, int]] = Counter()
-    needs: list[tuple[float, int, int, int]] = []
-    for place, (_, pk, group) in enumerate(drawn):
+    groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
+    for pk, group in items:
+        groups.setdefault(group, []).append((rng.random(), pk))
+    needs: list[tuple[float, int, float, int]] = []
+    for group, drawn in groups.items():
         share = DAMAGED if group in damaged else WEAK if group in weak else 1
-        needs.append((taken[group] / share, -share, place, pk))
-        taken[group] += 1
+        ordered = sorted(drawn)
+        first = turn % len(ordered)
+        for count, (chance, pk) in enumerate(ordered[first:] + ordered[:first]):
+            needs.append((count / share, -share, chance, pk))
     return [pk for *_, pk in sorted(needs)]
