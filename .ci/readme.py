@@ -293,6 +293,10 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          against("trl")),
         ("share of the teacher in the time of answers, targets and training of ours", "15 %",
          "speed-time", teachers_share),
+        ("growth with the number of episodes, 20 to 500 (1 is linear): seconds", "1", "growth",
+         number("seconds_exponent", digits=2)),
+        ("the same: memory beyond the loaded model's", "1", "growth",
+         number("peak_mb_exponent", digits=2)),
     ),
     "The LangChain middleware, per agent turn among 10,000 episodes": (
         ("overhead, median", "", "middleware", number("rows", "with", "overhead", "median_ms", unit=" ms")),

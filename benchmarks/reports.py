@@ -17,7 +17,7 @@ from typing import Any
 from agent_memory import MemoryManager
 from agent_memory.consolidation import examine, versions
 from agent_memory.durable import write_file
-from benchmarks.record import COMMIT
+from benchmarks.record import COMMIT, peak_mb
 
 
 def once(file: Path, make: Callable[[], Any]) -> Any:
@@ -51,14 +51,19 @@ def consolidated(memory: MemoryManager, number: int, *, seed: int) -> dict[str, 
 
 
 def _carried_out(memory: MemoryManager, *, seed: int) -> dict[str, Any]:
-    """The report of a run, with its seconds by the wall; `resumed` where those are of the last attempt only."""
-    start = time.monotonic()
+    """The report of a run, its seconds by the wall, and the MB by which it raised the most this process held.
+
+    `resumed` where those are of the last attempt only.
+    """
+    device = memory.weights.model.device
+    held, start = peak_mb(device), time.monotonic()
     report = memory.consolidate(progress=_told, seed=seed)
     wall = time.monotonic() - start
     if not report.run_id:
         raise SystemExit(f"There was nothing to consolidate in {memory.database.path}: start with --again.")
     return {
-        "outcome": report.outcome, "version": report.version_id, "wall_seconds": wall, "items": report.items,
+        "outcome": report.outcome, "version": report.version_id, "wall_seconds": wall,
+        "peak_mb": peak_mb(device) - held, "items": report.items,
         "seconds": dict(report.seconds), "tokens": report.tokens, "scores": dict(report.scores),
         "slow": list(report.slow), "reasons": list(report.reasons), "notes": list(report.notes),
         "resumed": any("resumed" in note for note in report.notes),

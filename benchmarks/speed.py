@@ -2,7 +2,6 @@
 
     python benchmarks/speed.py time       20 episodes to the same exam score: ours, the published loop, TRL
     python benchmarks/speed.py memory     peak memory at the shape of Qwen2.5-0.5B, ours and the published loop
-    python benchmarks/speed.py growth     time and memory of ours at 20 to 500 episodes
     python benchmarks/speed.py shapes [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
 
 Each measurement runs in a process of its own. `time` gives every loop the same study items, LoRA modules
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory.config import Config, ConsolidationConfig, DistillConfig
 from benchmarks import environments
-from benchmarks.record import RESULTS, ROOT, portable, record
+from benchmarks.record import ROOT, peak_mb, portable, record
 
 BASES = ROOT / "runs" / "benchmarks"  # where bases of random weights are made
 SHAPES = {
@@ -80,7 +78,7 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(args.threads)
     model = LocalModel.open(args.model, device=args.device)
     some = material(model, episodes=args.episodes, seed=args.seed)
-    before = _peak(args.device)
+    before = peak_mb(args.device)
     clock, teacher = Clock(), Clock()
     with model.wearing(None):
         items, anchors = answered(model, some)
@@ -92,7 +90,7 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
             config=DistillConfig(), seed=args.seed, folder=Path(folder),
         )  # fmt: skip
         clock.stop()
-        peak = _peak(args.device)
+        peak = peak_mb(args.device)
         with model.wearing(trained.adapter):
             reached = score(model, some.exam, some.right)
         with model.wearing(None):
@@ -163,7 +161,7 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     folder = _random_base(args.shape)
-    imported = _peak(args.device)
+    imported = peak_mb(args.device)
     model = LocalModel.open(folder, device=args.device)
     draw = torch.Generator().manual_seed(0)
 
@@ -188,7 +186,7 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
     parameters = sum(p.numel() for p in model.worn.network.parameters())
     return {
         **clock.read(), "student_tokens": tokens, "tokens_per_second": round(tokens / clock.wall, 1),
-        "parameters": parameters, "peak_mb": _peak(args.device) - imported,
+        "parameters": parameters, "peak_mb": peak_mb(args.device) - imported,
         "model_flops_per_second": round(4 * parameters * tokens / clock.wall),
     }  # fmt: skip
 
@@ -207,15 +205,6 @@ def _random_base(name: str) -> Path:
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     return folder
-
-
-def _peak(device: str) -> int:
-    """The most memory that this process has held so far, in MB: on the GPU, or its resident size."""
-    if device == "cuda":
-        import torch
-
-        return int(torch.cuda.max_memory_allocated()) >> 20
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) // 1024
 
 
 def _apart(worker: str, args: argparse.Namespace, **changes: Any) -> dict[str, Any]:
@@ -258,33 +247,6 @@ def memory_row(args: argparse.Namespace) -> dict[str, Any]:
     return {**rows, "shape": name, "ratio": round(rows["ours"]["peak_mb"] / rows["published"]["peak_mb"], 3)}
 
 
-def growth_row(args: argparse.Namespace) -> dict[str, Any]:
-    """Ours at several numbers of episodes."""
-    rows = {str(count): _apart("ours", args, episodes=count) for count in args.counts}
-    plot(rows, RESULTS / "speed-growth.png")
-    return rows
-
-
-def plot(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """Seconds and peak memory by number of episodes, each beside a line through the first point and zero."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    counts = [int(count) for count in rows]
-    panels = {"seconds": "seconds of teacher and training", "peak_mb": "MB above what was held before"}
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), layout="constrained")
-    for axis, (key, title) in zip(axes, panels.items(), strict=True):
-        found = [row[key] for row in rows.values()]
-        axis.plot(counts, found, marker="o", label="measured")
-        axis.plot(counts, [found[0] * n / counts[0] for n in counts], linestyle=":", label="linear")
-        axis.set(title=title, xlabel="episodes", xlim=(0, None), ylim=(0, None))
-        axis.legend()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-
-
 def shapes_row(args: argparse.Namespace) -> dict[str, Any]:
     """Both loops on random weights of several sizes."""
     rows = {}
@@ -295,7 +257,7 @@ def shapes_row(args: argparse.Namespace) -> dict[str, Any]:
 
 
 ROWS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "time": time_row, "memory": memory_row, "growth": growth_row, "shapes": shapes_row,
+    "time": time_row, "memory": memory_row, "shapes": shapes_row,
 }  # fmt: skip
 WORKERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "ours": ours, "published": rival, "trl": rival, "shape": shape,
@@ -309,7 +271,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--given", help="the settings of a measurement, as JSON")
     parser.add_argument("--model", help="a base; the bundled reader by default")
     parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--counts", type=int, nargs="+", default=[20, 50, 100, 200, 500])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=20.0, help="minutes of work after which a rival stops")
