@@ -19,7 +19,8 @@ is in view is never read by weights that were trained to answer without it, and 
 known.
 
 Only where a version is served is a block lean; the bare base, or another version, gets all. What is
-served and what it knows are read in one snapshot. Neither `ask` nor `chat` records anything.
+served and what it knows are read in one snapshot; who hears a version asks afterwards whether it may speak
+(`Served.still`). Neither `ask` nor `chat` records anything.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import and_, select
+from sqlalchemy import Connection, and_, exists, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
@@ -65,8 +66,9 @@ SPARE = 4
 class Served:
     """What answers: a version and its folder (None: the bare base), and the ids of what it verifiably knows.
 
-    `heard_of` tells whether the version was taught about the names in a question, and `settled` the ids of
-    those among some episodes that cannot be news to it.
+    `heard_of` tells whether the version was taught about the names in a question, `settled` the ids of those
+    among some episodes that cannot be news to it, and `still` whether it was neither forgotten nor, unless it
+    was asked for by its id, rolled back meanwhile. A newer version that was promoted does not silence it.
     """
 
     version: str | None
@@ -74,6 +76,7 @@ class Served:
     slow: frozenset[str]
     heard_of: Callable[[str], bool] = lambda _question: True
     settled: Callable[[Sequence[Episode]], frozenset[str]] = lambda _episodes: frozenset()
+    still: Callable[[], bool] = lambda: True
 
 
 BASE = Served(None, None, frozenset())
@@ -124,22 +127,26 @@ def served(
                 row.id,
                 database.path / "versions" / row.id,
                 slow=frozenset(examine.slow(connection, row.id)),
-                heard_of=partial(_heard_of, database, row.id),
-                settled=partial(_settled, database, row.id),
+                heard_of=partial(_told, database, taught.heard_of, row.id),
+                settled=partial(_told, database, taught.settled, row.id),
+                still=partial(_told, database, _still, row.id, adapter != "active"),
             )
     if adapter != "active":
         raise NotFound(f"no version {adapter} of this model can be served in this namespace")
     return BASE
 
 
-def _heard_of(database: Database, version_id: str, question: str) -> bool:
+def _told(database: Database, tell: Callable[..., Any], *about: Any) -> Any:
     with database.read() as connection:
-        return taught.heard_of(connection, version_id, question)
+        return tell(connection, *about)
 
 
-def _settled(database: Database, version_id: str, episodes: Sequence[Episode]) -> frozenset[str]:
-    with database.read() as connection:
-        return taught.settled(connection, version_id, episodes)
+def _still(connection: Connection, version_id: str, named: bool) -> bool:
+    v, newer = tables.versions.c, tables.versions.alias().c
+    later = and_(newer.namespace_id == v.namespace_id, newer.created_at > v.created_at)
+    replaced = exists().where(later, newer.state == "active")
+    row = connection.execute(select(v.state, replaced).where(v.id == version_id)).first()
+    return row is not None and (row[0] == "active" or (row[0] == "retired" and (named or bool(row[1]))))
 
 
 # ---------------------------------------------------------------------- context
@@ -237,7 +244,8 @@ def lean(results: Sequence[SearchResult], known: Known) -> list[SearchResult]:
     """
     if known.answer is not None:
         settled = known.settled([result.episode for result in results])
-        least = NEWS * max((result.score for result in results), default=0.0)
+        best = max((result.score for result in results), default=0.0)
+        least = best - (1 - NEWS) * abs(best)  # all scores may be negative
         news = any(r.score >= least for r in results if r.episode.id not in settled)
         return list(results) if news else []
     best = max((r.score for r in results if r.episode.id in known.episodes), default=float("-inf"))
@@ -323,12 +331,8 @@ def respond(
     system: str = "",
     max_new_tokens: int,
     largest: int = 1000,
-    still: Callable[[], bool] = lambda: True,
 ) -> Answer:
     """What is answered to the messages with the recalled block in place: by the base, the version, or both.
-
-    `still` tells whether the version is served yet; it is asked again whenever the version is to speak, since
-    a forget may have come meanwhile; then the base speaks.
 
     Raises:
         InvalidInput: there is no user message, or the conversation does not fit the model's window.
@@ -365,34 +369,29 @@ def respond(
         alone = prompt.compose(messages, system=system, placement=placement)
         left_out = known(model, alone, what, reader=settings.reader, max_new_tokens=max_new_tokens)
     recalled, composed = recall(retrieval, left_out)
-    if left_out.answer is not None and not recalled.episodes and still():
+    if left_out.answer is not None and not recalled.episodes:
         return Answer(left_out.answer, left_out.tokens, (), what.version)
     tries = attempts(composed, what, reader=settings.reader, guarded=model.made_here)
-    said, more, version = _said(model, tries, max_new_tokens=max_new_tokens, still=still)
+    said, more, version = _said(model, tries, max_new_tokens=max_new_tokens)
     tokens = left_out.tokens + more
     if retrieval == "lean" and abstains(said):
         whole, composed = recall("all", UNKNOWN)
         if whole.episodes != recalled.episodes:
             recalled, last = whole, Attempt(None, None, tuple(composed))
-            said, more, version = _said(model, [last], max_new_tokens=max_new_tokens, still=still)
+            said, more, version = _said(model, [last], max_new_tokens=max_new_tokens)
             tokens += more
     return Answer(said, tokens, recalled.episodes, version)
 
 
-def _said(
-    model: LocalModel, tries: Sequence[Attempt], *, max_new_tokens: int, still: Callable[[], bool]
-) -> tuple[str, int, str | None]:
+def _said(model: LocalModel, tries: Sequence[Attempt], *, max_new_tokens: int) -> tuple[str, int, str | None]:
     """The first answer that does not abstain, or the last; the tokens of all prompts; whose words it is."""
     said, tokens, version = "", 0, None
     for one in tries:
-        gone = one.adapter is not None and not still()
         ids = model.prompt_ids(one.messages)
-        if tokens and (gone or len(ids) + max_new_tokens > model.window):
+        if tokens and len(ids) + max_new_tokens > model.window:
             break  # as `ask` puts it, the question alone may be longer; then the base has the last word
-        ((made, doubt),) = heard(
-            model, [ids], None if gone else one.adapter, max_new_tokens=max_new_tokens
-        )
-        tokens, version = tokens + (1 + doubt) * len(ids), None if doubt or gone else one.version
+        ((made, doubt),) = heard(model, [ids], one.adapter, max_new_tokens=max_new_tokens)
+        tokens, version = tokens + (1 + doubt) * len(ids), None if doubt else one.version
         said = model.text(made)
         if not abstains(said):
             break

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from sqlalchemy import select
 
 from agent_memory import answer, prompt
 from agent_memory.config import Config
-from agent_memory.errors import InvalidInput, NotFound
+from agent_memory.errors import AdapterRefused, InvalidInput, NotFound
 from agent_memory.store.database import Database
 from agent_memory.store.tables import episodes, namespaces
 from agent_memory.types import (
@@ -105,20 +106,30 @@ class Weights:
         system: str = "",
         max_new_tokens: int | None = None,
     ) -> Answer:
-        """What the served version says to a conversation; see `answer.respond`."""
+        """What the served version says to a conversation; see `answer.respond`.
+
+        Where it was forgotten, or rolled back, before it had said it, the base is asked anew.
+        """
         what = self._served(namespace, adapter, base=self.model.fingerprint)
-        return answer.respond(
+        say = partial(
+            answer.respond,
             self.model,
             messages,
             search=self._of(namespace),
-            what=what,
-            still=lambda: self._is_served(namespace, what),
             retrieval=retrieval or self._config.prompt.retrieval or self._best_retrieval(),
             settings=self._config.prompt,
             system=system,
             max_new_tokens=max_new_tokens or self._config.prompt.max_answer_tokens,
             largest=self._config.search.max_k,
         )
+        try:
+            said = say(what=what)
+            if what.still():
+                return said
+        except AdapterRefused:  # its folder may be gone by now
+            if what.still():
+                raise
+        return say(what=answer.BASE)
 
     def ask(
         self, namespace: Namespace, question: str, *, retrieval: Retrieval | None, adapter: str
@@ -145,14 +156,6 @@ class Weights:
 
     def _of(self, namespace: Namespace) -> answer.Search:
         return lambda query, most: self._search(namespace, query, most)
-
-    def _is_served(self, namespace: Namespace, what: answer.Served) -> bool:
-        """Whether the version can be served yet."""
-        try:
-            self._served(namespace, what.version or "base")
-        except NotFound:
-            return False
-        return True
 
     def _served(self, namespace: Namespace, adapter: str, *, base: str | None = None) -> answer.Served:
         return answer.served(self._database, self._owner(namespace), adapter=adapter, base=base)

@@ -4,6 +4,11 @@ What there is to read the bare base reads; its words are held back while they ma
 know", and where they do, the served version is asked the question alone, unless it names what the version was
 never taught about (`agent_memory/answer.py`). What a version says is shown when it is whole, if it may yet be
 doubted: then the base answers instead.
+
+It answers, too, where the version was forgotten, or rolled back, before it had said everything: of a whole
+answer, of one with tools and of the bundled reader's nothing is shown until that was looked up. A stream of
+another base's version is shown as it comes, and words cannot be taken back: there it is looked up before the
+first one, with the model in hand, and what has begun goes on to its end.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from agent_memory import answer
 from agent_memory.consolidation.asking import abstains, doubted, may_abstain
-from agent_memory.errors import InvalidInput, ModelError, NotFound
+from agent_memory.errors import AdapterRefused, InvalidInput, ModelError
 from langchain_agent_memory.tool_calls import Parsed, parse
 from langchain_agent_memory.turns import to_turns
 
@@ -50,11 +55,11 @@ class Call:
         self._top_p = settings.get("top_p", chat.top_p)
         self._seed = settings.get("seed", chat.seed)
         turns = to_turns(messages, with_tools=bool(self.tools))
-        served = chat.served(settings.get("adapter"))
+        self._what = chat.served(settings.get("adapter"))
         self._longest = settings.get("max_tokens") or chat._longest_answer
         first, *rest = answer.attempts(
             turns,
-            served,
+            self._what,
             reader=chat.memory.config.prompt.reader,
             guarded=self._model.made_here,
         )
@@ -67,7 +72,7 @@ class Call:
         self._attempts = [(first, ids), *((one, own) for one, own in alone if self._room(own) > 0)]
         self._tokens: list[int] = []
         self._read = self._written = 0
-        self.origin = {"model_name": chat._name, "adapter": served.version}
+        self.origin = {"model_name": chat._name, "adapter": self._what.version}
 
     def _room(self, ids: Sequence[int]) -> int:
         """Most tokens of an answer behind the prompt."""
@@ -75,17 +80,24 @@ class Call:
 
     def pieces(self, cancelled: threading.Event) -> Iterator[str]:
         """The answer in pieces of text; holds the model until it is exhausted or closed."""
+        try:
+            yield from self._in_turn(cancelled)
+        except AdapterRefused:
+            if self._what.still():
+                raise
+            yield from self._by_base(cancelled)
+
+    def _in_turn(self, cancelled: threading.Event) -> Iterator[str]:
+        """What the first attempt says that does not decline, or the last.
+
+        Raises:
+            AdapterRefused: the version is not served any more, or failed its checks; nothing was shown of it.
+        """
         for n, (one, ids) in enumerate(self._attempts):
-            gone = one.adapter is not None and not self._is_served(one.version)
-            if n and (cancelled.is_set() or gone):
+            if n and cancelled.is_set():
                 yield self._until_stop()[0]  # what the base said
                 return
-            version, adapter = (None, None) if gone else (one.version, one.adapter)
-            self._written += len(self._tokens)
-            self._tokens = []
-            self._read += len(ids)
-            self.origin["adapter"] = version
-            pieces = self._said(adapter, ids, cancelled)
+            pieces = self._said(one.adapter, ids, cancelled)
             if n + 1 == len(self._attempts):
                 yield from pieces
             elif (begun := _undeclined(pieces)) is not None:
@@ -93,34 +105,39 @@ class Call:
                 yield from pieces
                 return
 
-    def _is_served(self, version: str | None) -> bool:
-        """Whether a version can be served yet: a forget may have come while the base was reading."""
-        try:
-            self._chat.served(version or "base")
-        except NotFound:
-            return False
-        return True
+    def _by_base(self, cancelled: threading.Event) -> Iterator[str]:
+        """What the bare base says to all that it can read."""
+        return self._tried(None, self._attempts[0][1], cancelled)
 
     def _said(self, adapter: Path | None, ids: Sequence[int], cancelled: threading.Event) -> Iterator[str]:
         """What the base or a version says; of a version that may be doubted, when it has said it."""
-        if adapter is None or not self._model.made_here:
-            yield from self._tried(adapter, ids, cancelled)
+        if adapter is None:
+            yield from self._tried(None, ids, cancelled)
             return
         with self._model.wearing(adapter):
+            self._check_served()
+            if not self._model.made_here:
+                yield from self._tried(adapter, ids, cancelled)
+                return
             whole = "".join(self._tried(adapter, ids, cancelled))
             doubt = not cancelled.is_set() and doubted(self._model, [ids], [self._tokens])[0]
-        if not doubt:
+        self._check_served()
+        if doubt:
+            yield from self._tried(None, ids, cancelled)
+        else:
             yield whole
-            return
-        self._written += len(self._tokens)
-        self._tokens = []
-        self._read += len(ids)
-        self.origin["adapter"] = None
-        yield from self._tried(None, ids, cancelled)
+
+    def _check_served(self) -> None:
+        if not self._what.still():
+            raise AdapterRefused(f"{self._what.version} is not served any more")
 
     def _tried(self, adapter: Path | None, ids: Sequence[int], cancelled: threading.Event) -> Iterator[str]:
         from agent_memory.models.generation import Sampling, stream
 
+        self._written += len(self._tokens)
+        self._tokens = []
+        self._read += len(ids)
+        self.origin["adapter"] = None if adapter is None else self._what.version
         shown = ""
         with self._model.wearing(adapter):
             for token in stream(
@@ -168,7 +185,7 @@ class Call:
 
     def message(self, written: str) -> AIMessage:
         """The whole answer."""
-        parsed = self._parsed(written)
+        parsed = self._parsed(self._held(written))
         return AIMessage(
             content=parsed.text,
             tool_calls=parsed.calls,
@@ -179,7 +196,7 @@ class Call:
 
     def last_chunk(self, written: str) -> AIMessageChunk:
         """What a stream ends with: usage, and with tools all that was held back."""
-        parsed = self._parsed(written)
+        parsed = self._parsed(self._held(written) if self.tools else written)
         return AIMessageChunk(
             content=parsed.text if self.tools else "",
             tool_calls=parsed.calls,
@@ -188,6 +205,12 @@ class Call:
             response_metadata=self.origin,
             chunk_position="last",
         )
+
+    def _held(self, written: str) -> str:
+        """What was written and not shown yet; the base's words where its version is not served any more."""
+        if self.origin["adapter"] is None or self._what.still():
+            return written
+        return "".join(self._by_base(threading.Event()))
 
     def _parsed(self, written: str) -> Parsed:
         """The words and the calls; without tools there are no calls, whatever the words look like.

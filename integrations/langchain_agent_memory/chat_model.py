@@ -29,7 +29,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from agent_memory import answer
-from agent_memory.errors import InvalidInput
+from agent_memory.errors import AdapterRefused, InvalidInput
 from agent_memory.store import scope as scopes
 from langchain_agent_memory.calls import Call, from_thread
 from langchain_agent_memory.scope import Scope
@@ -110,6 +110,7 @@ class ChatAgentMemory(BaseChatModel):
     # ------------------------------------------------------------------ wearing
 
     _worn_for: Scope | None = PrivateAttr(default=None)
+    _pinned: Served | None = PrivateAttr(default=None)
 
     def wears_versions_of(self, memory: Any, scope: Scope) -> bool:
         """Whether this is that memory's own model, neither the bare base nor worn for another scope."""
@@ -124,7 +125,10 @@ class ChatAgentMemory(BaseChatModel):
 
     def pinned(self) -> Self:
         """This model with the version that is served now, even should another be promoted meanwhile."""
-        return self.model_copy(update={"adapter": self.served().version or "base"})
+        what = self.served()
+        copy = self.model_copy(update={"adapter": what.version or "base"})
+        copy._pinned = what
+        return copy
 
     def served(self, adapter: str | None = None) -> Served:
         """The version that answers, its folder, and what it knows.
@@ -134,6 +138,8 @@ class ChatAgentMemory(BaseChatModel):
             NotFound: No version by that id can be served in this scope.
         """
         wanted = adapter or self.adapter
+        if self._pinned is not None and wanted == self.adapter:
+            return self._pinned
         if wanted == "base":
             return answer.BASE
         namespace = scopes.resolve(self.memory.fixed, user_id=self.user_id, agent_id=self.agent_id)
@@ -144,10 +150,13 @@ class ChatAgentMemory(BaseChatModel):
     def known(self, messages: Sequence[BaseMessage]) -> Known:
         """What the version knows where these messages ask something; see `agent_memory/answer.py`."""
         most, reader = self._longest_answer, self.memory.config.prompt.reader
-        turns = to_turns(messages, with_tools=False)
-        return answer.known(
-            self._model, turns, self.served(), reader=reader, max_new_tokens=most
-        )
+        what, turns = self.served(), to_turns(messages, with_tools=False)
+        try:
+            return answer.known(self._model, turns, what, reader=reader, max_new_tokens=most)
+        except AdapterRefused:  # its folder may be gone by now
+            if what.still():
+                raise
+            return answer.UNKNOWN
 
     def room_beside(self, messages: Sequence[BaseMessage], tools: Sequence[Any] = ()) -> int:
         """Most tokens of a context block beside messages, tools and an answer; 0 or less where none fits."""

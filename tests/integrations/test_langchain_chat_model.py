@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError
 from agent_memory import Config, MemoryManager, prompt
 from agent_memory.config import PromptConfig
 from agent_memory.consolidation import asking
-from agent_memory.errors import InvalidInput, NotFound, ScopeError
+from agent_memory.errors import AdapterRefused, InvalidInput, NotFound, ScopeError
 from agent_memory.models.local import LocalModel
 from agent_memory.testing import tiny_model
 from tests.integrations.agents import ALICE, Chat, weather
@@ -148,13 +148,14 @@ def with_version(memory: Any, tiny: LocalModel, name: str, *, seed: int, state: 
     from agent_memory.store import tables
 
     folder = versions.folder(memory.database.path, name)
+    folder.parent.mkdir(exist_ok=True)
     draft = tiny.worn.fresh(rank=2, alpha=64, targets="all-linear", seed=seed)
     with tiny.wearing(draft), torch.no_grad():
         for parameter in tiny.worn.parameters(draft).values():
             torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
         tiny.worn.save(draft, folder)
     tiny.worn.discard(draft)
-    memory.add(f"Something about {name}.", **ALICE)
+    learnt = memory.add(f"Something about {name}.", **ALICE)
     with memory.database.write() as connection:
         owner = memory.store.namespace_id(connection, memory._scope("alice", None))
         connection.execute(
@@ -166,6 +167,11 @@ def with_version(memory: Any, tiny: LocalModel, name: str, *, seed: int, state: 
                 created_at=memory.database.now(),
                 scores={},
                 reasons=[],
+            )
+        )
+        connection.execute(
+            insert(tables.version_episodes).values(
+                version_id=name, namespace_id=owner, episode_id=learnt.id, revision=1, part="learnt"
             )
         )
 
@@ -397,13 +403,6 @@ def test_where_the_base_declines_the_version_is_asked_the_question_alone(boxed):
     assert used["output_tokens"] == declined["output_tokens"] + own["output_tokens"]
 
 
-@pytest.mark.parametrize("asked", [alone, in_view])
-def test_a_version_that_is_not_served_any_more_leaves_the_word_to_the_base(boxed, monkeypatch, asked):
-    monkeypatch.setattr(calls.Call, "_is_served", lambda *_: False)
-    said = chat(boxed).invoke(asked(BROTHER))
-    assert (said.text, said.response_metadata["adapter"]) == (prompt.ABSTENTION, None)
-
-
 def test_a_stream_shows_nothing_of_an_answer_that_declines_and_all_of_the_next(boxed):
     by_heart = chat(boxed).invoke(alone(BROTHER)).text
     for messages in (in_view(BROTHER), [*alone("Hello."), AIMessage("Hello."), HumanMessage(BROTHER)]):
@@ -490,6 +489,113 @@ def test_a_model_without_tools_in_its_template_refuses_them(memory):
         chat(memory).bind_tools([weather])
     with pytest.raises(InvalidInput, match="no tools"):
         chat(memory).with_structured_output({"title": "Place", "type": "object", "properties": {}})
+
+
+# ---------------------------------------------------------------------- what is forgotten meanwhile
+
+
+def forget(memory: MemoryManager) -> None:
+    memory.forget([episode.id for episode in memory.list(**ALICE)], **ALICE)
+
+
+def roll_back(memory: MemoryManager) -> None:
+    memory.rollback(**ALICE)
+
+
+def once_in(model: LocalModel, name: str, act: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does something at the first call of a method that has to do with a version."""
+    real, left = getattr(model, name), [act]
+
+    def acting(what: Any, **settings: Any) -> Any:
+        if left and (model._wears or isinstance(what, Path)):
+            left.pop()()
+        return real(what, **settings)
+
+    monkeypatch.setattr(model, name, acting)
+
+
+def invoked(model: ChatAgentMemory, messages: list[Any]) -> tuple[str, AIMessage]:
+    message = model.invoke(messages)
+    return message.text, message
+
+
+@pytest.mark.parametrize("answered", [invoked, streamed])
+@pytest.mark.parametrize("asked", [alone, in_view])
+@pytest.mark.parametrize(("act", "adapter"), [(forget, "active"), (forget, "v-one"), (roll_back, "active")])
+def test_a_version_that_is_forgotten_or_rolled_back_while_it_speaks_leaves_the_word_to_the_base(
+    boxed, bundled, monkeypatch, answered, asked, act, adapter
+):
+    once_in(bundled, "text", lambda: act(boxed), monkeypatch)
+    text, whole = answered(chat(boxed, adapter=adapter), asked(BROTHER))
+    assert (text, whole.response_metadata["adapter"]) == (prompt.ABSTENTION, None)
+    declined = chat(boxed, adapter="base").invoke(asked(BROTHER)).usage_metadata
+    assert whole.usage_metadata["output_tokens"] > declined["output_tokens"], "all that was said counts"
+
+
+def test_a_version_that_was_asked_for_by_its_id_speaks_though_it_is_rolled_back(boxed, bundled, monkeypatch):
+    said = chat(boxed).invoke(alone(BROTHER)).text
+    once_in(bundled, "text", lambda: boxed.rollback(**ALICE), monkeypatch)
+    named = chat(boxed, adapter="v-one").invoke(alone(BROTHER))
+    assert (named.text, named.response_metadata["adapter"]) == (said, "v-one")
+    assert chat(boxed).invoke(alone(BROTHER)).response_metadata["adapter"] is None
+
+
+@pytest.fixture
+def taking_tools(_empty: Path, tmp_path: Path) -> Iterator[MemoryManager]:
+    """A memory of another base than the bundled reader, which takes tools, with a version."""
+    import shutil
+
+    template = "<bos>{% if tools %}{{ tools | tojson }}{% endif %}{{ messages[-1].content }}<assistant>"
+    other = LocalModel.open(tiny_model(tmp_path / "model", template=template))
+    shutil.copytree(_empty, tmp_path / "memory")
+    with MemoryManager.open(tmp_path / "memory", model=other) as opened:
+        with_version(opened, other, "v-one", seed=1)
+        yield opened
+
+
+@pytest.mark.parametrize("act", [forget, roll_back])
+@pytest.mark.parametrize("answered", [invoked, streamed])
+@pytest.mark.parametrize("tools", [(), (weather,)])
+def test_of_another_base_only_a_stream_of_words_that_has_begun_goes_on(
+    taking_tools, monkeypatch, act, answered, tools
+):
+    memory, model = taking_tools, taking_tools.weights.model
+    ours = chat(memory).bind_tools(list(tools)) if tools else chat(memory)
+    base, version = ours.invoke("Hello.", adapter="base").text, ours.invoke("Hello.").text
+    assert base != version
+    once_in(model, "text", lambda: act(memory), monkeypatch)
+    text, whole = answered(ours, "Hello.")
+    goes_on = answered is streamed and not tools
+    assert text.strip() == (version if goes_on else base)
+    assert whole.response_metadata["adapter"] == ("v-one" if goes_on else None)
+
+
+@pytest.mark.parametrize("act", [forget, roll_back])
+@pytest.mark.parametrize("answered", [invoked, streamed])
+def test_a_version_that_goes_while_the_model_is_waited_for_says_nothing(
+    taking_tools, monkeypatch, act, answered
+):
+    """Even where its folder went with it."""
+    base = chat(taking_tools).invoke("Hello.", adapter="base").text
+    once_in(taking_tools.weights.model, "wearing", lambda: act(taking_tools), monkeypatch)
+    text, whole = answered(chat(taking_tools), "Hello.")
+    assert (text.strip(), whole.response_metadata["adapter"]) == (base, None)
+
+
+@pytest.mark.parametrize("act", [forget, roll_back])
+def test_a_version_that_a_model_is_pinned_to_says_nothing_once_it_is_gone(taking_tools, act):
+    base = chat(taking_tools).invoke("Hello.", adapter="base").text
+    pinned = chat(taking_tools).pinned()
+    assert pinned.invoke("Hello.").response_metadata["adapter"] == "v-one"
+    act(taking_tools)
+    said = pinned.invoke("Hello.")
+    assert (said.text, said.response_metadata["adapter"]) == (base, None)
+
+
+def test_a_version_that_is_served_and_harmed_is_refused(taking_tools, tmp_path):
+    (tmp_path / "memory" / "versions" / "v-one" / "adapter_model.safetensors").write_bytes(b"harmed")
+    with pytest.raises(AdapterRefused):
+        chat(taking_tools).invoke("Hello.")
 
 
 # ---------------------------------------------------------------------- turns
