@@ -130,9 +130,10 @@ def against(rival: str) -> Pick:
 
 
 def teachers_share(found: Mapping[str, Any]) -> str:
-    """What part of the time of ours goes to the teacher's answers and targets."""
-    ours = found["rows"]["ours"]
-    return f"{100 * ours['teacher']['seconds'] / ours['seconds']:.1f} %"
+    """What part of a run's time goes to the stages of the teacher: its answers, their checks and targets."""
+    seconds = found["report"]["seconds"]
+    teacher = sum(seconds[stage] for stage in ("answer", "turn", "complete", "change"))
+    return f"{100 * teacher / found['report']['wall_seconds']:.1f} %"
 
 
 def timed(pick: Pick, *path: str) -> Pick:
@@ -187,6 +188,7 @@ def consolidation_rows(
         ("right by `ask` as shipped", "", run, percent("as shipped", "value")),
         ("the same, questions in held-out frames", "", run, percent("as shipped", "held")),
         ("the same, reversed questions", "", run, percent("as shipped", "reversed")),
+        ("tokens of the whole prompt, retrieval of k", "", run, number("prompt_tokens", "all")),
         ("tokens of all prompts of a question, `ask` as shipped", "", run, number("as shipped", "tokens")),
         ("reading of other memories, by the base alone", "", run, percent("reading_base")),
         ("the same as served, by the base again", "by construction", run, percent("reading")),
@@ -204,6 +206,7 @@ def consolidation_rows(
          number("report", "scores", "anchor_kl", digits=2)),
         ("seconds, all stages, two cores", seconds, run,
          timed(number("report", "wall_seconds", digits=0), "report")),
+        ("of these in stages of the teacher: answers, their checks, targets", "15 %", run, teachers_share),
         ("its exam: questions that were never trained on, right without an episode", "", run,
          percent("report", "scores", "new")),
     )  # fmt: skip
@@ -271,8 +274,8 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          percent("value: weights")),
         ("the same: its oracle", "92 %", ANOTHER, percent("value: oracle")),
         ("the same: abstains on unknown names", "95 %", ANOTHER, percent("abstention")),
-        ("weights alone, 20 episodes, by top-k KL", "", "consolidation-cross-entropy-20",
-         percent("columns", "top-k KL", "weights")),
+        ("weights alone, questions of all kinds about 20 episodes, by top-k KL", "",
+         "consolidation-cross-entropy-20", percent("columns", "top-k KL", "weights")),
         ("the same items by cross-entropy", "", "consolidation-cross-entropy-20",
          percent("columns", "cross-entropy", "weights")),
         ("kills of a run on a model of two layers: instants tried", "", "consolidation-kills",
@@ -291,8 +294,6 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
          against("published")),
         ("the same, ours to TRL's self-distillation", "1/3", "speed-time",
          against("trl")),
-        ("share of the teacher in the time of answers, targets and training of ours", "15 %",
-         "speed-time", teachers_share),
         ("growth with the number of episodes, 20 to 500 (1 is linear): seconds", "1", "growth",
          number("seconds_exponent", digits=2)),
         ("the same: memory beyond the loaded model's", "1", "growth",

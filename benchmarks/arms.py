@@ -193,6 +193,7 @@ def arms(
         "k": k,
         "accuracy_by_k": by_k,
         "context_tokens": tokens,
+        "prompt_tokens": {name: sum(map(len, of)) / len(asked) for name, of in asks.items()},
         **_compared(asked, right),
         "right": right,
     }

@@ -79,7 +79,7 @@ def _of_row(memory: MemoryManager, row: dict[str, Any]) -> dict[str, Any]:
         slow = examine.slow(connection, made) if row["outcome"] == "promoted" else ()
     return {
         "outcome": row["outcome"], "version": made if row["outcome"] in ("promoted", "rejected") else None,
-        "wall_seconds": (ended - begun).total_seconds(), "items": report.get("items", 0),
+        "wall_seconds": (ended - begun).total_seconds(), "peak_mb": None, "items": report.get("items", 0),
         "seconds": report.get("seconds", {}), "tokens": report.get("tokens", 0),
         "scores": report.get("scores", {}), "slow": list(slow), "reasons": json.loads(row["reasons"]),
         "notes": report.get("notes", []), "resumed": True,
