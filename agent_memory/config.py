@@ -138,7 +138,8 @@ class GateConfig(Section):
     chance explains in an exam of that size."""
     min_gain: float = Field(default=0.1, ge=0, le=1)
     """Share of the new exam items that the base cannot answer which the candidate must, but for chance: a
-    training that collapsed under too high a learning rate answers none, and loses nothing else."""
+    training that collapsed under too high a learning rate answers none, and loses nothing else. By default
+    none right is too few from 25 items on."""
 
 
 class ConsolidationConfig(Section):

@@ -35,9 +35,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Writes one file; an earlier one of that name is there until the new one is complete.
 
     Raises:
-        OSError: the disk is full or refuses; nothing of the new file is left.
+        OSError: the folder is not there (it may have been removed on purpose, and is not made again), or the
+            disk is full or refuses; nothing of the new file is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(BESIDE + path.name)
     try:
         _write_through(beside, data)
@@ -53,9 +53,9 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes a folder of files at once; an earlier folder of that name is removed first.
 
     Raises:
-        OSError: the disk is full or refuses; nothing of the new folder is left.
+        OSError: the folder around it is not there, or the disk is full or refuses; nothing of the new folder
+            is left.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(BESIDE + folder.name)
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -368,7 +368,7 @@ class MemoryManager:
             progress: show a bar, or call it with stage, done and total.
             writer: of questions: None for the model itself, "templates", or a LangChain chat model (which
                 then sees the episodes).
-            seed: of everything random in the run.
+            seed: of everything random in the run; with another one a killed run is not gone on with.
             user_id: whose, if not fixed at `open`.
             agent_id: whose, if not fixed at `open`.
 

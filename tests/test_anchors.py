@@ -1,11 +1,14 @@
-"""Anchors about things in lower case that nobody has, with the reader in the box."""
+"""Anchors: what nobody has, and what is trained and examined apart, with the reader in the box."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,3 +75,19 @@ def test_no_exam_question_is_trained_to_be_declined(work: Work, monkeypatch: pyt
     trained, examined = anchors.anchors(work, [*study, *exam], EPISODES, amounts=amounts)
     assert trained.asked
     assert not [question for question in (*trained.asked, *examined.asked) if "Tell me:" in question]
+
+
+@pytest.mark.parametrize("wanted", [(8, 4), (5, 3), (1, 1), (0, 2), (120, 64)])
+def test_no_prompt_of_a_text_is_both_trained_and_examined(
+    work: Work, tmp_path: Path, wanted: tuple[int, int]
+) -> None:
+    sampled = tmp_path / "anchors" / f"{work.base[:32]}.json"
+    sampled.parent.mkdir()
+    sampled.write_text(json.dumps([[5 + n, 7] for n in range(len(anchors.written()))]))
+    place: Any = SimpleNamespace(path=tmp_path)
+    amounts = anchors.Amounts(texts=wanted, unknown=(0, 0), scenes=(0, 0))
+    trained, examined = anchors.anchors(replace(work, database=place), [], {}, amounts=amounts)
+    assert (len(trained.texts), len(examined.texts)) == wanted
+    assert not {one.student for one in trained.texts} & {one.student for one in examined.texts}
+    for half, count in zip((trained, examined), wanted, strict=True):
+        assert sum(one.key.startswith("said:") for one in half.texts) == count // 2

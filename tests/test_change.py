@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import and_, delete
+from sqlalchemy import and_, delete, select
 
+from agent_memory.consolidation import change
 from agent_memory.consolidation.asking import Said
 from agent_memory.consolidation.change import (
     Again,
+    _earlier,
     _is_news,
     _verdict,
     another_speaks,
@@ -66,16 +69,22 @@ def test_the_converse_of_a_group_asks_from_its_answer_and_is_answered_with_its_n
     assert not is_converse(group(1, "?", "Who lives in Lisbon?").items, home)
 
 
-def again(answer: str, said: str) -> Again:
-    item = StudyItem(1, 1, 1, "study", 0, "Where does Ada live?", answer, False, False, None, None)
+def again(answer: str, said: str, kind: str = "study") -> Again:
+    item = StudyItem(1, 1, 1, kind, 0, "Where does Ada live?", answer, False, False, None, None)
     return Again(item, (1,), Said((1,), said, complete=True))
 
 
 def test_most_of_a_group_must_agree_on_another_answer_for_a_change() -> None:
     moved = [again("Lisbon", "Porto"), again("Lisbon", "Porto."), again("Lisbon", "Lisbon")]
-    assert [one.said.text for one in _verdict(moved)] == ["Porto"] * 3
+    assert _verdict(moved) == moved[:2]  # what the teacher answers otherwise is not taught anew
     assert _verdict(moved[1:]) == []
     assert _verdict([again("Lisbon", "Lisbon")] * 3) == []
+
+
+def test_an_exam_question_of_a_changed_group_gets_its_new_answer() -> None:
+    examined = again("Lisbon", "Lisbon", kind="exam")
+    (*_, last) = _verdict([again("Lisbon", "Porto"), again("Lisbon", "Porto"), examined])
+    assert (last.item, last.said.text) == (examined.item, "Porto")
 
 
 class Teacher:
@@ -211,6 +220,47 @@ def test_what_one_speaker_says_of_himself_retires_nothing_of_another(
         alice.add(f"{new}{CHANGED}")
         alice.consolidate(progress=False, writer=ScriptedWriter(["Who is it that has Vela?"]))
         assert answers(alice, question="%my code%") == left
+
+
+def test_a_question_that_is_still_answered_as_before_is_retired_with_its_group_and_not_taught(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def one_dissents(group: Sequence[Again]) -> list[Again]:
+        first = next(one for one in group if one.item.kind == "study")
+        asked.append(first.item.question)
+        stays = replace(first, said=Said(first.said.ids, first.item.answer, complete=True))
+        return _verdict([stays if one is first else one for one in group])
+
+    monkeypatch.setattr(change, "_verdict", one_dissents)
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        alice.add(CHANGED)
+        alice.consolidate(progress=False, writer=ScriptedWriter(["Who is it that has Vela?"]))
+        assert asked
+        assert answers(alice) == {"Omega9"}
+        assert not any(answers(alice, question=question) for question in asked)
+
+
+def test_the_nearest_earlier_episodes_are_asked_again_however_many_later_ones_are_nearer(
+    tmp_path: Path, model: Any
+) -> None:
+    with memory(tmp_path, model, facts=[]) as alice:
+        start = datetime(2026, 3, 1, tzinfo=UTC)
+        old = alice.add(fact(0), occurred_at=start)
+        new = alice.add(CHANGED, occurred_at=start + timedelta(days=1))
+        later = [
+            alice.add(f"{CHANGED} Really {n}.", occurred_at=start + timedelta(days=2 + n)) for n in range(3)
+        ]
+        with alice.database.read() as connection:
+            e = tables.episodes.c
+            pks = dict(connection.execute(select(e.id, e.pk)).all())  # type: ignore[arg-type]
+        order = [pks[one.episode.id] for one in (*later, old)]
+        nothing: Any = None
+        work = Work(alice.database, 1, "run", "base", 0, nothing, nothing)
+        found = _earlier(work, new.episode, lambda _, count: order[:count], most=3)
+        assert list(found) == [pks[old.episode.id]]
 
 
 def test_what_was_replaced_comes_back_when_what_replaced_it_is_edited(tmp_path: Path, model: Any) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, true, update
 
-from agent_memory.consolidation import candidate, study
+from agent_memory.consolidation import candidate, checkpoint, complete, study, versions
+from agent_memory.consolidation.asking import Said
 from agent_memory.errors import RunFailed
-from tests.memories import fact, memory, reader
+from agent_memory.store import tables
+from agent_memory.testing import ScriptedWriter
+from tests.memories import NAMES, fact, memory, reader, small
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +162,110 @@ def test_a_forget_after_the_last_step_leaves_no_adapter(
         with pytest.raises(RunFailed, match="forgotten"):
             alice.consolidate(progress=False)
         assert list((tmp_path / "versions").iterdir()) == []
+
+
+def test_a_step_under_way_writes_nothing_more_once_its_run_is_swept(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = checkpoint.save, []
+
+    def save(path: Path, *given: Any, **named: Any) -> None:
+        try:
+            real(path, *given, **named)
+        finally:
+            left.append(path.parent.exists())
+
+    with memory(tmp_path, model, facts=[fact(0), fact(1)], config=small(checkpoint_steps=1)) as alice:
+
+        def forget(stage: str, done: int, total: int) -> None:
+            if stage == "distill" and alice.list():
+                assert alice.forget(everything=True).erased_at is not None
+
+        monkeypatch.setattr(checkpoint, "save", save)
+        with pytest.raises(RunFailed, match="forgotten"):
+            alice.consolidate(progress=forget)
+        assert left == [False]
+
+
+def test_a_forget_serves_the_newest_clean_version_of_the_same_base(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        first = alice.consolidate(progress=False).version_id
+        alice.add(fact(1))
+        second = alice.consolidate(progress=False).version_id
+        added = alice.add(fact(2))
+        third = alice.consolidate(progress=False).version_id
+        v = tables.versions.c
+        with alice.database.write() as connection:
+            connection.execute(update(tables.versions).where(v.id == second).values(base="another"))
+        alice.forget([added.id])
+        states = {version.id: version.state for version in alice.versions()}
+        assert states == {first: "active", second: "retired", third: "tainted"}
+
+
+def test_a_phrasing_that_only_a_forgotten_episode_had_goes_with_it(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = complete._lent
+
+    def lent(work: Any, view: Any, found: Any, *, config: Any) -> list[complete.Made]:
+        """The teacher of the tiny model answers no loan greedily: here it does."""
+        made = real(work, view, found, config=config)
+        for group in found:
+            for question, lender in group.candidates.items():
+                said = Said(group.answer, group.items[0].answer, complete=True)
+                one = study.row(view, study.Answered(question, said, ()), group=group.number, kind="study")
+                columns = {**one, "targets": group.items[0].targets, "known": False}
+                made.append(complete.Made(columns, group.answer, () if lender is None else (lender,)))
+        return made
+
+    class Secret(ScriptedWriter):
+        def write(self, episodes: Sequence[Any], *, seed: int) -> list[list[str]]:
+            names = [re.findall("of ([A-Z][a-z]+)", one.text)[0] for one in episodes]
+            asked = [[f"What is the code of {name}?", f"Tell me the code of {name}!"] for name in names]
+            return [[*own, f"The secret code, {name}?"] if name == NAMES[0] else own
+                    for own, name in zip(asked, names, strict=True)]  # fmt: skip
+
+    monkeypatch.setattr(complete, "_lent", lent)
+    with memory(tmp_path, model, facts=[fact(n) for n in range(3)]) as alice:
+        alice.consolidate(progress=False, writer=Secret([]))
+        secret = "SELECT question FROM study_items WHERE question LIKE '%secret%'"
+        assert len(alice.sql(secret)) == 3
+        gone = next(one for one in alice.list() if NAMES[0] in one.text)
+        alice.forget([gone.id])
+        assert alice.sql(secret) == []
+        assert alice.sql("SELECT 1 FROM study_items WHERE question LIKE 'Tell me the code%'")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_holds_a_forgotten_episode_is_not_promoted(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """The broken twin promotes whatever is a candidate."""
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        served = alice.consolidate(progress=False).version_id
+        gone = alice.add(fact(1))
+        alice.forget([gone.id])
+        if broken:
+            monkeypatch.setattr(versions, "_clean", true)
+        with alice.database.write() as connection:
+            connection.execute(update(tables.runs).values(state="running"))
+            run = connection.execute(select(tables.runs.c.id)).scalar_one()
+            versions.register(
+                connection, namespace_id=1, version_id="late", run_id=run, parent_id=served, base="base",
+                learnt={gone.id: 1}, context={}, now=alice.database.now(),
+            )  # fmt: skip
+
+        def promote() -> None:
+            with alice.database.write() as connection:
+                versions.promote(connection, 1, version_id="late", run_id=run, now=alice.database.now())
+
+        if broken:
+            promote()
+        else:
+            with pytest.raises(RunFailed, match="forgotten"):
+                promote()
+        states = {version.id: version.state for version in alice.versions()}
+        assert states[served] == ("retired" if broken else "active")
 
 
 def test_forgetting_a_correction_brings_the_older_answer_back(tmp_path: Path, model: Any) -> None:

@@ -53,7 +53,11 @@ def test_phrasings_are_borrowed_with_the_names_replaced() -> None:
     yours = (("Bo",), ["Where does Bo live?", "In which city is Bo at home?"])
     other = (("Bo",), ["How old is Bo?"])
     lent = questions.borrowed([mine, yours, other], most=5, seed=0)
-    assert lent == [["In which city is Ada at home?"], ["Bo's home town?"], []]
+    assert lent == [
+        {"In which city is Ada at home?": "In which city is {0} at home?"},
+        {"Bo's home town?": "{0}'s home town?"},
+        {},
+    ]
 
 
 @given(st.lists(st.text(alphabet="abcABC {}?'", max_size=12), max_size=4))
@@ -128,7 +132,7 @@ def group(number: int, answer: str, *questions: str, known: bool | None = None) 
         StudyItem(n, 1, 1, "study", number, question, answer, False, known, None, None)
         for n, question in enumerate(questions)
     ]
-    return Group(number, items, (), [])
+    return Group(number, items, (), {})
 
 
 BROUGHT = Phrasings([
@@ -309,6 +313,30 @@ def test_a_candidate_learnt_something_where_there_was_something_to_learn(
     new: float, base: float, rejected: bool
 ) -> None:
     found = gate.reasons({**GOOD, "new": new, "new_base": base}, config=GateConfig())
+    assert [reason.split(":")[0] for reason in found] == ["gain"] * rejected
+
+
+@pytest.mark.parametrize(
+    ("items", "right", "base", "rejected"),
+    [
+        (39, 0, 0, True),  # a run of five episodes that learnt nothing
+        (39, 4, 4, True),
+        (39, 0, 20, True),  # nor kept what the base knew
+        (39, 4, 0, False),
+        (39, 30, 0, False),
+        (3, 2, 0, False),
+        (3, 0, 0, False),  # may be chance
+        (39, 38, 39, False),
+        (600, 30, 0, True),
+    ],
+)
+def test_what_a_small_exam_shows_of_the_gain_is_held_against_a_candidate_and_chance_is_not(
+    items: int, right: int, base: int, rejected: bool
+) -> None:
+    asked = group(0, "Lisbon", *(f"{n}?" for n in range(items))).items
+    marked = [Marked(replace(item, known=n < base), n < right) for n, item in enumerate(asked)]
+    scores = closed_book(marked, new={1}, before={})
+    found = gate.reasons(scores, config=GateConfig())
     assert [reason.split(":")[0] for reason in found] == ["gain"] * rejected
 
 

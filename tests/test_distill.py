@@ -96,6 +96,7 @@ def train(
         "targets": study.targets, "anchors": study.anchors, "anchor_targets": study.anchor_targets,
         "parent": None, "config": CONFIG_OF_RUN, "seed": 1, "progress": progress, **changes,
     }
+    folder.mkdir(exist_ok=True)
     return distill.train(model, study.items, folder=folder, **arguments)  # type: ignore[arg-type]
 
 

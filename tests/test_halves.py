@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import targets
+from agent_memory.consolidation import anchors, examine, targets
 from agent_memory.consolidation.asking import Asker
-from agent_memory.consolidation.halves import in_halves, in_slices, is_out_of_memory
+from agent_memory.consolidation.halves import in_halves, in_slices
 from agent_memory.consolidation.targets import Item
+from agent_memory.consolidation.work import Work
 from agent_memory.consolidation.writers import OwnWriter
-from agent_memory.errors import RunFailed
+from agent_memory.errors import ModelError, RunFailed
+from agent_memory.models import local
+from agent_memory.models.loading import is_out_of_memory
 from agent_memory.models.local import LocalModel
+from tests.memories import memory, noisy_adapter
 from tests.test_writers import episode
 
 SAID = "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -49,6 +54,15 @@ def shrink(monkeypatch: pytest.MonkeyPatch, *, rows: int, tokens: int) -> None:
 
     monkeypatch.setattr(LocalModel, "step", small_step)
     monkeypatch.setattr(LocalModel, "hidden", small_pass)
+
+
+@pytest.fixture
+def work(model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """A run of no episodes that goes on."""
+    monkeypatch.setattr(Work, "is_cancelled", lambda _: False)
+    asker = Asker(model, max_answer_tokens=6)
+    with memory(tmp_path, model) as alice:
+        return Work(alice.database, 1, "run", model.fingerprint, 0, model, asker)
 
 
 # -- the parts themselves
@@ -168,10 +182,28 @@ def test_targets_and_divergences_are_the_same_when_memory_is_short(
     assert drift_again == pytest.approx(drift, abs=1e-4)
 
 
-def test_a_stage_fails_cleanly_where_not_even_one_sequence_fits(
-    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+def test_the_exam_on_texts_is_the_same_when_memory_is_short(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asker, ids = Asker(model, max_answer_tokens=6), (5, 6, 7)
+    items = [Item(f"{n}", (1, n, 3), (1, n, 3), (2, n, 4)) for n in range(100)]
+    adapter = noisy_adapter(work.model, tmp_path / "adapter")
+    whole = examine._texts(work, adapter, items, top_k=20)
+    assert whole["anchor_kl"] > 0.01
+    shrink(monkeypatch, rows=0, tokens=64)
+    assert examine._texts(work, adapter, items, top_k=20) == pytest.approx(whole, abs=1e-4)
+
+
+def test_as_many_texts_are_sampled_when_memory_is_short(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch, rows=2, tokens=0)
+    said = anchors._sampled(work, ["Good morning!", "Hello?", "I am bored.", "Why?", "Who are you?"])
+    assert len(said) == 5
+    assert all(said)
+
+
+def test_a_stage_fails_cleanly_where_not_even_one_sequence_fits(
+    work: Work, model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker, ids = work.asker, (5, 6, 7)
     writer = OwnWriter(model, config=StudyConfig(samples=1))
     stages: list[Callable[[], object]] = [
         lambda: asker.answers([ids]),
@@ -179,6 +211,8 @@ def test_a_stage_fails_cleanly_where_not_even_one_sequence_fits(
         lambda: asker.least_log_probs([ids], [ids]),
         lambda: writer.write([episode("It is.")], seed=0),
         lambda: targets.compute(model, [Item("a", ids, ids, ids)]),
+        lambda: anchors._sampled(work, ["Hello?"]),
+        lambda: examine._log_probs(work, None, [Item("a", ids, ids, ids)]),
     ]
     shrink(monkeypatch, rows=0, tokens=0)
     for stage in stages:
@@ -186,3 +220,20 @@ def test_a_stage_fails_cleanly_where_not_even_one_sequence_fits(
             stage()
     monkeypatch.undo()
     assert asker.answers([ids])
+
+
+# -- loading
+
+def test_a_base_that_does_not_fit_is_a_model_error_that_says_so(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError(SAID)
+
+    for owner, name in ((torch.nn.Module, "to"), (local, "choose_form")):
+        with monkeypatch.context() as short:
+            short.setattr(owner, name, full)
+            with pytest.raises(ModelError, match="does not fit into the memory of 'cpu'") as caught:
+                LocalModel.open(base, device="cpu")
+        assert str(caught.value.__cause__) == SAID
+    assert LocalModel.open(base, device="cpu")

@@ -19,7 +19,7 @@ from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.lessons import MOST_WORDINGS, Lessons, lessons, shared_out
-from agent_memory.consolidation.questions import is_wrapped, names, with_other_names
+from agent_memory.consolidation.questions import is_wrapped, names, normalise, with_other_names
 from agent_memory.consolidation.scenes import ELSEWHERE, MOST_EACH, MOST_EPISODES, scenes
 from agent_memory.consolidation.targets import Item
 from agent_memory.consolidation.work import Work
@@ -228,11 +228,14 @@ def test_a_twin_that_keeps_the_names_fails_the_claim_of_the_exam(
 # ---------------------------------------------------------------------- lessons
 
 
-def lessons_of(work: Work, studied: list[StudyItem], *, each: int) -> Lessons:
+def lessons_of(
+    work: Work, studied: list[StudyItem], *, each: int, examined: frozenset[str] = frozenset()
+) -> Lessons:
     ids = tuple(work.asker.prompt("Hello?"))
     text, unknown = (Item(key, ids, ids, ids[:2]) for key in ("text:0", "unknown:0"))
     anchors = Anchors((text,), (unknown,), ("?",), tuple(made(work, studied, exam=False, wanted=3)))
-    return lessons(work, studied, EPISODES, anchors, wordings={item.pk: each for item in studied}, top_k=4)
+    wordings = {item.pk: each for item in studied}
+    return lessons(work, studied, EPISODES, anchors, wordings=wordings, examined=examined, top_k=4)
 
 
 @pytest.mark.parametrize("each", [0, 2])
@@ -252,6 +255,17 @@ def test_each_item_is_trained_in_further_wordings_with_one_and_the_same_target(
         assert {one.answer for one in own} == {rows.answer_ids(item.targets or b"")}
         picked = [found.targets.pick([one.key]).log_probs for one in own]
         assert all(torch.equal(picked[0], one) for one in picked)
+
+
+def test_a_wording_in_which_the_exam_asks_is_not_trained(work: Work, studied: list[StudyItem]) -> None:
+    every = [block_and_question(work.model, one)[1] for one in lessons_of(work, studied, each=2).items]
+    examined = frozenset(normalise(asked) for asked in every[1::3])
+    left = [
+        block_and_question(work.model, one)[1]
+        for one in lessons_of(work, studied, each=2, examined=examined).items
+    ]
+    assert left == [asked for asked in every if normalise(asked) not in examined]
+    assert len(left) < len(every)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from agent_memory import schedule
 from agent_memory.config import SelectConfig
-from agent_memory.consolidation.select import Selection, selection
+from agent_memory.consolidation.select import Selection, rehearsed_items, selection
 from agent_memory.errors import RunFailed
 from agent_memory.manager import MemoryManager
 from agent_memory.store import tables
@@ -58,6 +58,33 @@ def test_episodes_that_yield_nothing_do_not_block_later_ones(tmp_path: Path, mod
         assert (report.outcome, report.episodes) == ("promoted", 1)
         assert any("2 episodes gave nothing to learn" in note for note in report.notes)
         assert (counted(alice), run(alice).run_id) == (0, "")
+
+
+def test_items_of_another_base_take_no_place_in_rehearsal(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        run(alice)
+        alice.add(fact(1))
+        second = run(alice)
+        copied = ", ".join(c.name for c in tables.study_items.columns if c.name not in ("pk", "base"))
+        with alice.database.write() as connection:
+            connection.execute(
+                text(f"INSERT INTO study_items ({copied}, base) SELECT {copied}, 'another' FROM study_items")
+            )
+        with alice.database.read() as connection:
+            found = rehearsed_items(
+                connection, second.run_id, parent=alice.versions()[1].id, most=None, seed=0
+            )
+        bases = {row["base"] for row in alice.sql(
+            f"SELECT base FROM study_items WHERE pk IN ({', '.join(map(str, found))})"
+        )}  # fmt: skip
+        assert bases == {model.fingerprint}
+
+
+def test_what_one_writer_found_nothing_in_is_new_again_for_another(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        about_nobody = ScriptedWriter(["What is the code of Zanzibar?"])
+        assert run(alice, writer=about_nobody).outcome == "nothing"
+        assert (run(alice, writer=about_nobody).run_id, run(alice).outcome) == ("", "promoted")
 
 
 def test_what_yielded_nothing_is_new_again_with_another_text_or_base(tmp_path: Path, model: Any) -> None:

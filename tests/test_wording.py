@@ -6,6 +6,7 @@ import json
 import random
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -442,21 +443,26 @@ def _held(relation: str) -> frozenset[str]:
 LISTS = (("Where does {0} live?", "Where is {0} at home?"), ("Who is {0}?", "{0} is who?"))
 
 
+def lent_to(groups: Any, *, most: int, lists: Any = ()) -> list[list[str]]:
+    """The questions that each group is lent."""
+    return [list(own) for own in borrowed(groups, most=most, seed=0, lists=lists)]
+
+
 def test_a_question_is_lent_the_other_frames_of_the_list_that_has_its_own() -> None:
     groups = [(("Ada",), ["Where does Ada live?"]), (("Bo",), ["How old is Bo?"])]
-    assert borrowed(groups, most=5, seed=0, lists=LISTS) == [["Where is Ada at home?"], []]
-    assert borrowed(groups, most=5, seed=0) == [[], []]
+    assert lent_to(groups, most=5, lists=LISTS) == [["Where is Ada at home?"], []]
+    assert lent_to(groups, most=5) == [[], []]
 
 
 def test_of_two_lists_the_one_with_most_of_a_groups_frames_lends() -> None:
     few, most = ("Where is {0}?", "Where does {0} lie?"), ("Where is {0}?", "{0} is where?", "{0}'s place?")
     asked = [(("Ada",), ["Where is Ada?", "Ada is where?"])]
     for lists in ((few, most), (most, few)):
-        assert borrowed(asked, most=5, seed=0, lists=lists) == [["Ada's place?"]]
+        assert lent_to(asked, most=5, lists=lists) == [["Ada's place?"]]
 
 
 def test_phrasings_that_are_known_come_before_those_of_other_groups() -> None:
     groups = [(("Ada",), ["Where does Ada live?"]), (("Bo",), ["Where does Bo live?", "Bo's town?"])]
-    lent = borrowed(groups, most=2, seed=0, lists=LISTS)
+    lent = lent_to(groups, most=2, lists=LISTS)
     assert lent[0] == ["Where is Ada at home?", "Ada's town?"]
-    assert borrowed(groups, most=1, seed=0, lists=LISTS)[0] == ["Where is Ada at home?"]
+    assert lent_to(groups, most=1, lists=LISTS)[0] == ["Where is Ada at home?"]

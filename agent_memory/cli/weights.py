@@ -105,7 +105,7 @@ def _typed() -> str:
 def consolidate(
     setting: Setting,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Study a sample and report; train nothing.")
+        bool, typer.Option("--dry-run", help="Study a sample, try a few steps, and report; nothing is kept.")
     ] = False,
 ) -> None:
     """Teach the model's weights what the episodes say; Ctrl-C stops between two steps and loses nothing.

@@ -3,7 +3,8 @@
 Three kinds; but for one kind of question in scenes, the bare base's own answer is the target:
 
     texts      unrelated conversations: half from `anchors.txt`, which we wrote, half that the base samples
-               itself (seeded, cached by its fingerprint; they hold nothing of anybody's memory)
+               itself to the same openings (seeded, cached by its fingerprint; they hold nothing of anybody's
+               memory)
     unknown    written questions with the names replaced by names that never occurred, half of them put
                together from known ones; questions about what is put together from two known things ("my red
                bag", "the blue pen": "my red pen"), where the base brings its phrasings; and questions about a
@@ -13,7 +14,7 @@ Three kinds; but for one kind of question in scenes, the bare base's own answer 
 
 Without many unknown names a student answers anything it is asked; without scenes, which are trained only for
 versions that are to read, it stops looking at the block (measured in trials). Trained and examined anchors
-are disjoint.
+are disjoint, in their prompts, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
 
+from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
@@ -51,6 +53,8 @@ T = TypeVar("T")
 
 #: Of the texts that the base samples: how long in tokens, how hot (chosen).
 LENGTH, TEMPERATURE = 48, 1.0
+#: Texts that are sampled at once (chosen).
+SAMPLED = 32
 #: Parts of the stage, by which its progress is told.
 PARTS = 5
 #: Most episodes that may speak of a name asked about (chosen).
@@ -97,7 +101,8 @@ def anchors(
     """
     corpus = "\n".join(episode.text for episode in episodes.values()).lower()
     work.progress("anchors", 0, PARTS)
-    texts = _texts(work, wanted=sum(amounts.texts))
+    openings = (-(-amounts.texts[0] // 2), -(-amounts.texts[1] // 2))
+    texts = _texts(work, openings=sum(openings))
     work.progress("anchors", 1, PARTS)
     trained = [item for item in studied if item.kind == "study"]
     unknown = _unknown(work, trained, episodes, corpus=corpus, wanted=sum(amounts.unknown))
@@ -111,7 +116,7 @@ def anchors(
     work.progress("anchors", PARTS, PARTS)
     halves = [
         Anchors(
-            _share(texts, amounts.texts, place),
+            tuple(item for pair in _share(texts, openings, place) for item in pair)[: amounts.texts[place]],
             tuple(item for item, _ in _share(unknown, amounts.unknown, place)),
             tuple(question for _, question in _share(unknown, amounts.unknown, place)),
             tuple(views[place]),
@@ -137,16 +142,20 @@ def written() -> list[tuple[str, str]]:
     return [(user.strip(), assistant.strip()) for user, assistant in pairs]
 
 
-def _texts(work: Work, *, wanted: int) -> list[Item]:
-    """Written and sampled conversations, as many of both, in an order that is always the same."""
-    own = written()[: -(-wanted // 2)]
+def _texts(work: Work, *, openings: int) -> list[tuple[Item, ...]]:
+    """For each opening the written and the sampled conversation, in an order that is always the same.
+
+    Both of an opening are on one side, for they have the same prompt.
+    """
+    own = written()[:openings]
     said = _sampled(work, [user for user, _ in own])
-    made: list[Item] = []
+    made: list[tuple[Item, ...]] = []
     for place, (user, assistant) in enumerate(own):
         ids = tuple(work.model.prompt_ids([{"role": "user", "content": user}]))
-        made.append(_anchor(f"text:{place}", ids, tuple(work.model.token_ids(assistant))))
+        pair = [_anchor(f"text:{place}", ids, tuple(work.model.token_ids(assistant)))]
         if place < len(said) and said[place]:
-            made.append(_anchor(f"said:{place}", ids, said[place]))
+            pair.append(_anchor(f"said:{place}", ids, said[place]))
+        made.append(tuple(pair))
     random.Random(len(made)).shuffle(made)
     return made
 
@@ -159,13 +168,19 @@ def _sampled(work: Work, openings: Sequence[str]) -> list[tuple[int, ...]]:
         if len(kept) >= len(openings):
             return kept[: len(openings)]
     prompts = [work.model.prompt_ids([{"role": "user", "content": opening}]) for opening in openings]
-    said: list[list[int]] = []
-    for start in range(0, len(prompts), 32):
+
+    def say(part: Sequence[tuple[int, list[int]]]) -> list[list[int]]:
         work.check()
         with work.model.wearing(None):
-            said += work.model.generate(
-                prompts[start : start + 32], max_new_tokens=LENGTH, temperature=TEMPERATURE, seed=start
+            return work.model.generate(
+                [ids for _, ids in part],
+                max_new_tokens=LENGTH,
+                temperature=TEMPERATURE,
+                seed=part[0][0],  # another in each part, or all would draw the same numbers
             )
+
+    said = in_slices(say, list(enumerate(prompts)), most=SAMPLED)
+    cache.parent.mkdir(mode=0o700, exist_ok=True)
     write_file(cache, json.dumps(said).encode())
     return [tuple(ids) for ids in said]
 

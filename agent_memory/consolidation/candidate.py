@@ -7,6 +7,7 @@ already.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, and_, select
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.lessons import lessons
+from agent_memory.consolidation.lessons import Lessons, lessons
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.study_set import StudySet
 from agent_memory.consolidation.work import Work, load_episodes
@@ -28,32 +29,29 @@ def candidate(
 ) -> tuple[Path, int]:
     """The candidate's folder, trained, moved to its place and registered; and the tokens that it took.
 
+    Where a run goes on after its training, tokens and notes are those that the training left.
+
     Raises:
         RunFailed: training failed, or the run was cancelled.
         AdapterRefused: the parent failed its checks.
     """
     place = versions.folder(work.database.path, run.version_id)
-    tokens = 0
     if not work.is_done("distill"):
         if not place.exists():
-            made, tokens = _train(work, run, chosen, trained_on, config)
+            made = _train(work, run, chosen, trained_on, config)
             work.check()
             _move(made, place)
         with work.transaction(done="distill") as connection:
             _register(connection, work, run)
-    return place, tokens
+    return place, _told(work, run)
 
 
 def _train(
     work: Work, run: Run, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig
-) -> tuple[Path, int]:
+) -> Path:
     from agent_memory.consolidation import distill
 
-    with work.database.read() as connection:
-        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
-    made = lessons(
-        work, chosen.studied, episodes, trained_on, wordings=chosen.wordings, top_k=config.study.top_k
-    )
+    made = lessons_of(work, chosen, trained_on, config)
     trained = distill.train(
         work.model,
         made.items,
@@ -69,8 +67,34 @@ def _train(
         progress=lambda done, total: work.progress("distill", done, total),
         cancelled=work.is_cancelled,
     )
-    work.notes.extend(trained.notes)
-    return trained.adapter, trained.tokens
+    return trained.adapter
+
+
+def lessons_of(work: Work, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig) -> Lessons:
+    """What the run trains on, with all targets."""
+    with work.database.read() as connection:
+        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
+    return lessons(
+        work,
+        chosen.studied,
+        episodes,
+        trained_on,
+        wordings=chosen.wordings,
+        examined=chosen.examined,
+        top_k=config.study.top_k,
+    )
+
+
+def _told(work: Work, run: Run) -> int:
+    """The tokens that the training took, by what it left; its notes go to the run's."""
+    from agent_memory.consolidation import distill
+
+    done = versions.run_folder(work.database.path, run.id) / distill.DONE
+    if not done.is_file():  # a forget has taken the folder, and the run ends with its next transaction
+        return 0
+    left = json.loads(done.read_text(encoding="utf-8"))
+    work.notes.extend(left["notes"])
+    return int(left["tokens"])
 
 
 def _move(source: Path, place: Path) -> None:

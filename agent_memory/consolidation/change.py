@@ -3,8 +3,9 @@
 For each new episode the questions of its nearest earlier episodes are asked again with both in the
 teacher's view, in time order. Where a group's answer changes, its items are retired (`superseded_by`), and
 the same questions with the new answer become items of the new episode. A group is decided as a whole, by
-most of its questions, so that one slip of the teacher retires nothing; and it is asked again only where the
-new episode speaks of what most of them ask from. That the teacher no longer finds the answer among more
+most of its questions, so that one slip of the teacher retires nothing; those that the teacher still answers
+otherwise are retired with it, and not taught anew. It is asked again only where the new episode speaks of
+what most of them ask from. That the teacher no longer finds the answer among more
 episodes is no change, nor is (in English) an answer that the new episode alone does not give; and a question
 that asks back is left alone, for several may live in Lisbon; and so is one in the first person where the new
 episode names another speaker. With a group goes its converse, which the new episode need not name: who moved
@@ -31,6 +32,9 @@ from agent_memory.consolidation.work import Nearest, Work, load_episodes
 from agent_memory.store import tables
 from agent_memory.types import Episode
 
+#: Times as many episodes are looked up as are asked about, since some are later or not trusted (chosen).
+SPARE = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -46,7 +50,7 @@ class Changed:
     """What of an earlier episode has another answer now, and what only has none any more."""
 
     again: list[Again]
-    converses: list[rows.StudyItem]
+    stale: list[rows.StudyItem]
 
 
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
@@ -57,35 +61,34 @@ def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
         fresh = [pk for pk in pks if pk in new]
         with work.database.read() as connection:
             episodes = load_episodes(connection, fresh)
-        found = {pk: _earlier(work, episodes[pk], nearest(episodes[pk], config.nearest)) for pk in fresh}
+        found = {pk: _earlier(work, episodes[pk], nearest, most=config.nearest) for pk in fresh}
         made = [
             (View(pk, episodes[pk], ((old_pk, old),)), _changed(work, episodes[pk], old_pk, old, brought))
             for pk in fresh
             for old_pk, old in found[pk].items()
         ]
-        blobs = [
-            with_targets(
-                work, [Answered(a.item.question, a.said, a.prompt) for a in one.again], top_k=config.top_k
-            )
-            if one.again
-            else []
-            for _, one in made
-        ]
+        columns = [_columns(work, one.again, top_k=config.top_k) for _, one in made]
         with work.transaction(done=mark) as connection:
-            for (view, changed), targets in zip(made, blobs, strict=True):
-                _retire(connection, work, view, changed, targets)
+            for (view, changed), own in zip(made, columns, strict=True):
+                _retire(connection, work, view, changed, own)
 
 
-def _earlier(work: Work, new: Episode, pks: Sequence[int]) -> dict[int, Episode]:
-    """Of these episodes, the trusted ones that happened before the new one."""
+def _earlier(work: Work, new: Episode, nearest: Nearest, *, most: int) -> dict[int, Episode]:
+    """The nearest of the trusted episodes that happened before the new one, by key."""
+    pks = nearest(new, SPARE * most)
     with work.database.read() as connection:
-        found = load_episodes(connection, list(pks))
-    return {
-        pk: old
-        for pk, old in found.items()
-        if old.trust == "trusted"
-        and (old.occurred_at, old.created_at, old.id) < (new.occurred_at, new.created_at, new.id)
+        found = load_episodes(connection, pks)
+    before = {
+        pk: found[pk]
+        for pk in pks
+        if pk in found and found[pk].trust == "trusted" and _when(found[pk]) < _when(new)
     }
+    return dict(list(before.items())[:most])
+
+
+def _when(episode: Episode) -> tuple[Any, ...]:
+    """What episodes are ordered by in time."""
+    return (episode.occurred_at, episode.created_at, episode.id)
 
 
 def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phrasings) -> Changed:
@@ -126,17 +129,18 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
         for group in again.values()
         if (verdict := _verdict(group)) and (not english or _is_news(work, verdict, new, old))
     ]
-    decided = {verdict[0].item.answer_group for verdict in verdicts}
-    left = [group for number, group in groups.items() if number not in decided]
-    return Changed(
-        [one for verdict in verdicts for one in verdict],
-        [
-            item
-            for group in left
-            if any(is_converse(group, [one.item for one in verdict]) for verdict in verdicts)
-            for item in group
-        ],
-    )
+    moved = [one for verdict in verdicts for one in verdict]
+    decided = {one.item.answer_group for one in moved}
+    taught = {one.item.pk for one in moved}
+    converses = [
+        item
+        for number, group in groups.items()
+        if number not in decided
+        and any(is_converse(group, [one.item for one in verdict]) for verdict in verdicts)
+        for item in group
+    ]
+    others = [item for item in asked if item.answer_group in decided and item.pk not in taught]
+    return Changed(moved, [*others, *converses])
 
 
 def is_converse(group: Sequence[rows.StudyItem], other: Sequence[rows.StudyItem]) -> bool:
@@ -194,18 +198,34 @@ def _is_news(work: Work, verdict: Sequence[Again], new: Episode, old: Episode) -
 
 
 def _verdict(group: Sequence[Again]) -> list[Again]:
-    """All of the group, with the other answer that most of it agrees on; none without one."""
+    """What has the other answer that most of the group agrees on; nothing without one.
+
+    That is what the teacher answers so, for its distribution is learnt, and the exam's questions, where the
+    answer is only compared.
+    """
     said, votes = Counter(normalise(again.said.text) for again in group).most_common(1)[0]
-    answer = next(again.said for again in group if normalise(again.said.text) == said)
+    agree = [again for again in group if normalise(again.said.text) == said]
+    answer = agree[0].said
     if answer.declines or same(said, group[0].item.answer) or 2 * votes <= len(group):
         return []
-    return [Again(again.item, again.prompt, answer) for again in group]
+    examined = [Again(one.item, one.prompt, answer) for one in group if one.item.kind == "exam"]
+    return [one for one in agree if one.item.kind == "study"] + examined
+
+
+def _columns(work: Work, again: Sequence[Again], *, top_k: int) -> list[dict[str, Any]]:
+    """Of each new item the targets, and whether the bare base knows the answer without an episode."""
+    if not again:
+        return []
+    blobs = with_targets(work, [Answered(a.item.question, a.said, a.prompt) for a in again], top_k=top_k)
+    prompts = [work.asker.prompt(one.item.question) for one in again]
+    known = work.asker.sure(prompts, [one.said.ids for one in again])
+    return [{"targets": blob, "known": sure} for blob, sure in zip(blobs, known, strict=True)]
 
 
 def _retire(
-    connection: Connection, work: Work, view: View, changed: Changed, targets: Sequence[bytes]
+    connection: Connection, work: Work, view: View, changed: Changed, columns: Sequence[dict[str, Any]]
 ) -> None:
-    """Writes the new items and points the old ones to them; converses to the last of them."""
+    """Writes the new items and points the old ones to them; the stale ones to the last of them."""
     i = tables.study_items.c
     own = rows.load(
         connection, and_(i.episode_pk == view.pk, i.base == work.base, i.revision == view.episode.revision)
@@ -213,16 +233,12 @@ def _retire(
     by_question = {normalise(item.question): item.pk for item in own}
     numbers = numbers_in(view.episode.text, own, changed.again)
     successor = None
-    for one, blob in zip(changed.again, targets, strict=True):
+    for one, own_columns in zip(changed.again, columns, strict=True):
         successor = by_question.get(normalise(one.item.question))
         if successor is None:
             number = numbers[one.item.answer_group]
             answered = Answered(one.item.question, one.said, one.prompt)
-            made: dict[str, Any] = {
-                **row(view, answered, group=number, kind=one.item.kind),
-                "targets": blob,
-                "known": False,
-            }
+            made = {**row(view, answered, group=number, kind=one.item.kind), **own_columns}
             (successor,) = rows.save(
                 connection,
                 [made],
@@ -235,7 +251,7 @@ def _retire(
         connection.execute(
             update(tables.study_items).where(i.pk == one.item.pk).values(superseded_by=successor)
         )
-    stale = [item.pk for item in changed.converses]
+    stale = [item.pk for item in changed.stale]
     connection.execute(update(tables.study_items).where(i.pk.in_(stale)).values(superseded_by=successor))
 
 

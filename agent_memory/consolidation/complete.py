@@ -3,15 +3,16 @@
 Of a group with three or more different questions the one least like the others is examined; a smaller group
 is examined in a wrapping that no study item ever has. Phrasings are borrowed from other episodes
 (`questions.borrowed`) and kept only where the teacher, with the episode in view, gives the group's own
-answer greedily, token by token. An item that the bare base answers without the episode is examined but not
-trained (surprise gate).
+answer greedily, token by token. A phrasing that only one other episode has tells of it, and goes when that
+one is forgotten. An item that the bare base answers without the episode is examined but not trained (surprise
+gate).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from agent_memory.consolidation.questions import (
     asked_about,
     borrowed,
     common_subject,
+    frame,
     is_wrapped,
     normalise,
 )
@@ -44,12 +46,15 @@ SPARES_ONE = 3
 
 @dataclass
 class Group:
-    """The questions of an episode that ask for the same, and what is added to them."""
+    """The questions of an episode that ask for the same.
+
+    `candidates` are what it may borrow, each with the key of the only episode that asks so, if one does.
+    """
 
     number: int
     items: list[rows.StudyItem]
     about: tuple[str, ...]
-    candidates: list[str]
+    candidates: dict[str, int | None]
 
     @property
     def answer(self) -> tuple[int, ...]:
@@ -58,28 +63,41 @@ class Group:
         return ids.most_common(1)[0][0]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A new item: its columns, the answer's ids, and the keys of other episodes that it tells of."""
+
+    row: dict[str, Any]
+    answer: tuple[int, ...]
+    lenders: tuple[int, ...] = ()
+
+
 def complete(work: Work, *, config: StudyConfig) -> None:
     """Gives each answered group its exam, borrowed questions, their targets and the surprise gate's mark."""
     by_episode = groups_of(work)
     _lend(work, by_episode, config=config)
     for mark, pks in work.chunks("complete"):
-        fresh = [pk for pk in pks if any(i.known is None for g in by_episode.get(pk, ()) for i in g.items)]
-        views = {view.pk: view for view in views_of(work, fresh, config=config)}
-        made = {
-            pk: _lent(work, views[pk], by_episode[pk], config=config)
-            + _wrapped(work, views[pk], by_episode[pk])
-            for pk in fresh
+        asked = [pk for pk in pks if any(i.known is None for g in by_episode.get(pk, ()) for i in g.items)]
+        views = {
+            view.pk: view
+            for view in views_of(work, asked, config=config)
+            if view.episode.revision == by_episode[view.pk][0].items[0].revision  # else edited, and waits
         }
-        known = _known(work, [item for pk in fresh for g in by_episode[pk] for item in g.items])
+        made = {
+            pk: _lent(work, view, by_episode[pk], config=config) + _wrapped(work, view, by_episode[pk])
+            for pk, view in views.items()
+        }
+        known = _known(work, [item for pk in views for g in by_episode[pk] for item in g.items], made)
         with work.transaction(done=mark) as connection:
             _write_known(connection, known)
-            for pk in fresh:
+            for pk, view in views.items():
                 _examine_one_each(connection, by_episode[pk])
-                beside = [other for other, _ in views[pk].beside]
-                rows.save(
-                    connection, made[pk], namespace_id=work.namespace_id, run_id=work.run_id, base=work.base,
-                    context=beside,
-                )  # fmt: skip
+                beside = [other for other, _ in view.beside]
+                for one in made[pk]:
+                    rows.save(
+                        connection, [one.row], namespace_id=work.namespace_id, run_id=work.run_id,
+                        base=work.base, context=[*beside, *one.lenders],
+                    )  # fmt: skip
 
 
 def groups_of(work: Work) -> dict[int, list[Group]]:
@@ -106,7 +124,7 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
     result: dict[int, list[Group]] = defaultdict(list)
     for (pk, number), members in gathered.items():
         about = _about([item.question for item in members], episodes[pk].text, brought)
-        result[pk].append(Group(number, members, about, []))
+        result[pk].append(Group(number, members, about, {}))
     return result
 
 
@@ -128,63 +146,81 @@ def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: Stud
     kept = versions.run_folder(work.database.path, work.run_id) / LOANS
     groups = {f"{pk}:{group.number}": group for pk, own in by_episode.items() for group in own}
     if not kept.exists():
+        lists = Phrasings.of(work.model.folder).lists
         lent = borrowed(
             [(g.about, [i.question for i in g.items]) for g in groups.values()],
             most=2 * config.transfer,
             seed=work.seed,
-            lists=Phrasings.of(work.model.folder).lists,
+            lists=lists,
         )
-        write_file(kept, json.dumps(dict(zip(groups, lent, strict=True))).encode())
+        only = _only_askers(by_episode, brought={one for frames in lists for one in frames})
+        loans = [{question: only.get(one) for question, one in own.items()} for own in lent]
+        write_file(kept, json.dumps(dict(zip(groups, loans, strict=True))).encode())
     for key, candidates in json.loads(kept.read_text(encoding="utf-8")).items():
         if key in groups:
             groups[key].candidates = candidates
 
 
-def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig) -> list[dict[str, Any]]:
-    """Rows of the borrowed questions that the teacher answers as the group, greedily."""
+def _only_askers(by_episode: Mapping[int, Sequence[Group]], *, brought: Set[str]) -> dict[str, int]:
+    """Of each frame that a single episode has, and the base has not, that episode's key."""
+    askers: dict[str, set[int]] = defaultdict(set)
+    for pk, own in by_episode.items():
+        for group in own:
+            for item in group.items:
+                if (framed := frame(item.question, group.about)) is not None:
+                    askers[framed].add(pk)
+    return {one: min(pks) for one, pks in askers.items() if len(pks) == 1 and one not in brought}
+
+
+def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig) -> list[Made]:
+    """The borrowed questions that the teacher answers as the group, greedily."""
     from agent_memory.consolidation import targets
 
     taken = {normalise(item.question) for group in found for item in group.items}
-    asked = [(g, q) for g in found for q in g.candidates if normalise(q) not in taken]
+    asked = [
+        (g, q, () if lender is None else (lender,))
+        for g in found for q, lender in g.candidates.items() if normalise(q) not in taken
+    ]  # fmt: skip
     if not asked:
         return []
-    made = [
+    wanted = [
         targets.Item(
             str(n),
             teacher=work.asker.prompt(question, view.seen(question, group.items[0].answer)),
             student=work.asker.prompt(question),
             answer=group.answer,
         )
-        for n, (group, question) in enumerate(asked)
+        for n, (group, question, _) in enumerate(asked)
     ]
-    computed = targets.compute(work.model, made, top_k=config.top_k)
-    kept: list[dict[str, Any]] = []
+    computed = targets.compute(work.model, wanted, top_k=config.top_k)
+    kept: list[Made] = []
     per_group: Counter[int] = Counter()
-    for (group, question), item in zip(asked, made, strict=True):
+    for (group, question, lenders), item in zip(asked, wanted, strict=True):
         own = computed.pick([item.key])
         greedy = tuple(own.indices[:, 0].tolist()) == item.answer
         if greedy and per_group[group.number] < config.transfer:
             per_group[group.number] += 1
             said = Said(item.answer, group.items[0].answer, complete=True)
             one = row(view, Answered(question, said, item.teacher), group=group.number, kind="study")
-            kept.append({**one, "targets": rows.pack(item.answer, own), "known": False})
+            columns = {**one, "targets": rows.pack(item.answer, own), "known": False}
+            kept.append(Made(columns, item.answer, lenders))
     return kept
 
 
-def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[dict[str, Any]]:
-    """Rows of the exam items of groups that can spare none, wrapped so that the answer stays."""
+def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[Made]:
+    """The exam items of groups that can spare none, wrapped so that the answer stays."""
     poor = [group for group in found if len(group.items) < SPARES_ONE]
     asked = [(g, t.format(question=g.items[0].question)) for g in poor for t in EXAM_TEMPLATES]
     said = work.asker.answers([
         work.asker.prompt(question, view.seen(question, group.items[0].answer)) for group, question in asked
     ])  # fmt: skip
-    kept: list[dict[str, Any]] = []
+    kept: list[Made] = []
     for place, group in enumerate(poor):
         mine = range(place * len(EXAM_TEMPLATES), (place + 1) * len(EXAM_TEMPLATES))
         good = next((n for n in mine if same(said[n].text, group.items[0].answer)), mine[0])
         answer = Said(group.answer, group.items[0].answer, complete=True)
         one = row(view, Answered(asked[good][1], answer, ()), group=group.number, kind="exam")
-        kept.append({**one, "known": False})
+        kept.append(Made({**one, "known": False}, group.answer))
     return kept
 
 
@@ -210,13 +246,24 @@ def odd_one_out(questions: Sequence[str]) -> int:
     return min(range(len(questions)), key=likeness)
 
 
-def _known(work: Work, found: Sequence[rows.StudyItem]) -> dict[int, bool]:
-    """Of each item, by key, whether the bare base answers it without the episode."""
+def _known(
+    work: Work, found: Sequence[rows.StudyItem], made: Mapping[int, Sequence[Made]]
+) -> dict[int, bool]:
+    """Of each item, by key, whether the bare base answers it without the episode.
+
+    Of the new ones it is written into their columns; they are asked where an item of their group is known.
+    """
     sure = work.asker.sure(
         [work.asker.prompt(item.question) for item in found],
         [rows.answer_ids(item.targets or b"") for item in found],
     )
-    return {item.pk: known for item, known in zip(found, sure, strict=True)}
+    answers = list(zip(found, sure, strict=True))
+    known = {(item.episode_pk, item.answer_group) for item, is_known in answers if is_known}
+    doubtful = [one for pk, own in made.items() for one in own if (pk, one.row["answer_group"]) in known]
+    prompts = [work.asker.prompt(one.row["question"]) for one in doubtful]
+    for one, is_known in zip(doubtful, work.asker.sure(prompts, [o.answer for o in doubtful]), strict=True):
+        one.row["known"] = is_known
+    return {item.pk: is_known for item, is_known in answers}
 
 
 def _write_known(connection: Connection, known: dict[int, bool]) -> None:

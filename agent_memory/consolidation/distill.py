@@ -98,15 +98,16 @@ def train(
 ) -> Trained:
     """Trains one adapter on `items` and leaves it, with its manifest, in `folder / "adapter"`.
 
-    An unfinished training leaves a checkpoint in `folder`; a call with the same arguments goes on from there
-    and ends in the same bytes, and after the end it returns at once. `parent` is the adapter to start from,
-    with its rank and modules, in smaller steps (`DistillConfig.continued`); None starts from zero.
-    `anchor_targets` are those of texts and scenes, too. The model lock is taken per optimiser step.
-    `progress(done, most)` is called after each step; `cancelled()` is asked before each.
+    An unfinished training leaves a checkpoint in `folder`, which must be there; a call with the same
+    arguments goes on from it and ends in the same bytes, and after the end it returns at once. `parent` is
+    the adapter to start from, with its rank and modules, in smaller steps (`DistillConfig.continued`); None
+    starts from zero. `anchor_targets` are those of texts and scenes, too. The model lock is taken per
+    optimiser step. `progress(done, most)` is called after each step; `cancelled()` is asked before each.
 
     Raises:
         InvalidInput: there is no item, or one is longer than the window.
         RunFailed: out of memory even with one sequence; the loss is not finite; or `cancelled()` said so.
+        OSError: `folder` is gone, or the disk is full.
         AdapterRefused: the parent failed its checks.
     """
     if not items:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,9 @@ from sqlalchemy import Connection, and_, delete, insert, select
 from agent_memory.config import ExamConfig
 from agent_memory.consolidation import taught
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.asking import Said, same
+from agent_memory.consolidation.asking import SCORED, Said, same
+from agent_memory.consolidation.gate import CHANCE
+from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.items import StudyItem, load, not_retired
 from agent_memory.consolidation.parts import covered
 from agent_memory.consolidation.work import Work, load_episodes
@@ -76,7 +78,7 @@ def _said_alone(work: Work, adapter: Path | None, questions: Sequence[str]) -> l
 
 def write_results(connection: Connection, work: Work, version_id: str, marked: Sequence[Marked]) -> None:
     """Keeps the marks of a version; earlier ones of it are replaced."""
-    whole = _covered(connection, work, {one.item.episode_pk for one in marked})
+    whole = _covered(connection, work, [one.item for one in marked])
     connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id == version_id))
     if marked:
         connection.execute(
@@ -96,21 +98,31 @@ def write_results(connection: Connection, work: Work, version_id: str, marked: S
         )
 
 
-def _covered(connection: Connection, work: Work, pks: Set[int]) -> set[int]:
-    """Those of the episodes of which every sentence is asked about by items of the run's base.
+def _covered(connection: Connection, work: Work, examined: Sequence[StudyItem]) -> set[int]:
+    """The episodes of which every group of questions is examined, and every sentence asked about.
 
-    All of them where the base is not the bundled reader: only of its questions, which are English and about
-    words in the text, can this be told.
+    A group without an exam has none but questions that two episodes answer differently. Whether sentences are
+    asked about can be told of the bundled reader's questions alone, which are English and about words in the
+    text.
     """
-    if not work.model.made_here:
-        return set(pks)
+    pks = {item.episode_pk for item in examined}
     i = tables.study_items.c
-    asked: dict[tuple[int, int], list[tuple[str, str]]] = defaultdict(list)
     own = and_(i.episode_pk.in_(pks), i.base == work.base, i.kind != "draft", not_retired())
-    for item in load(connection, own):
-        asked[item.episode_pk, item.revision].append((item.question, item.answer))
+    asked: dict[int, list[StudyItem]] = defaultdict(list)
     episodes = load_episodes(connection, sorted(pks))
-    return {pk for pk, episode in episodes.items() if covered(episode.text, asked[pk, episode.revision])}
+    for item in load(connection, own):
+        if item.revision == episodes[item.episode_pk].revision:
+            asked[item.episode_pk].append(item)
+    groups = {(item.episode_pk, item.answer_group) for item in examined}
+    return {
+        pk
+        for pk, episode in episodes.items()
+        if groups >= {(pk, item.answer_group) for item in asked[pk]}
+        and (
+            not work.model.made_here
+            or covered(episode.text, [(item.question, item.answer) for item in asked[pk]])
+        )
+    }
 
 
 def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
@@ -148,8 +160,9 @@ def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int,
     scores: dict[str, float] = {}
     if fresh:
         scores["new"] = _share([one.correct for one in fresh])
-        scores["new_error"] = 0.5 / math.sqrt(len(fresh))
         scores["new_base"] = _share([bool(one.item.known) for one in fresh])
+        moved = sum(one.correct != bool(one.item.known) for one in fresh)
+        scores["new_error"] = math.sqrt(moved + CHANCE**2) / (len(fresh) + CHANCE**2)  # likewise, see `gate`
     if earlier:
         scores["retained"] = _share([one.correct for one in earlier])
         scores["retained_parent"] = _share([before[one.item.pk] for one in earlier])
@@ -158,7 +171,7 @@ def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int,
     return scores
 
 
-def kept(work: Work, adapter: Path, examined: Anchors, *, top_k: int) -> dict[str, float]:
+def kept(work: Work, adapter: Path | None, examined: Anchors, *, top_k: int) -> dict[str, float]:
     """What the candidate keeps of the base on anchors that were not trained; absent where there are none."""
     scores: dict[str, float] = {}
     if examined.reading:
@@ -172,26 +185,33 @@ def kept(work: Work, adapter: Path, examined: Anchors, *, top_k: int) -> dict[st
     return scores
 
 
-def _as_base(work: Work, adapter: Path, items: Sequence[Item]) -> list[bool]:
+def _as_base(work: Work, adapter: Path | None, items: Sequence[Item]) -> list[bool]:
     said = work.asker.answers([item.student for item in items], adapter)
     return [same(one.text, work.model.text(item.answer)) for item, one in zip(items, said, strict=True)]
 
 
-def _texts(work: Work, adapter: Path, items: Sequence[Item], *, top_k: int) -> dict[str, float]:
+def _texts(work: Work, adapter: Path | None, items: Sequence[Item], *, top_k: int) -> dict[str, float]:
     """Relative rise of perplexity on unrelated texts, and KL from base to candidate in nats per token."""
     from agent_memory.consolidation import targets
 
-    prompts, answers = [item.student for item in items], [item.answer for item in items]
     base = targets.compute(work.model, items, top_k=top_k)
-    with work.model.wearing(None):
-        before = work.model.log_probs(prompts, answers)
+    rise = sum(_log_probs(work, None, items)) - sum(_log_probs(work, adapter, items))
     with work.model.wearing(adapter):
-        after = work.model.log_probs(prompts, answers)
         drift = targets.divergence(work.model, items, base)
-    tokens = sum(len(answer) for answer in answers)
-    rise = (sum(map(sum, before)) - sum(map(sum, after))) / tokens
-    weighted = sum(d * len(answer) for d, answer in zip(drift, answers, strict=True))
-    return {"perplexity_rise": math.expm1(rise), "anchor_kl": weighted / tokens}
+    tokens = sum(len(item.answer) for item in items)
+    weighted = sum(d * len(item.answer) for d, item in zip(drift, items, strict=True))
+    return {"perplexity_rise": math.expm1(rise / tokens), "anchor_kl": weighted / tokens}
+
+
+def _log_probs(work: Work, adapter: Path | None, items: Sequence[Item]) -> list[float]:
+    """The log-probability of each whole answer, in nats; in halves when memory runs out."""
+
+    def score(part: Sequence[Item]) -> list[float]:
+        with work.model.wearing(adapter):
+            nats = work.model.log_probs([item.student for item in part], [item.answer for item in part])
+        return [sum(tokens) for tokens in nats]
+
+    return in_slices(score, items, most=SCORED)
 
 
 def _share(right: Sequence[bool]) -> float:

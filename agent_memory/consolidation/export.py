@@ -1,9 +1,11 @@
 """Export: a version as files that other software loads.
 
-`export_adapter` gives a plain PEFT folder (vLLM and `PeftModel.from_pretrained` load it). `export_model`
-gives a plain Hugging Face model without any adapter: the base's files are copied, and each weight that
-carries LoRA becomes W + alpha / rank * B A, one at a time, with one file of weights in memory. No parameter
-is added. Either is filled beside its place, flushed to the disk and put there at the end, or not at all.
+`export_adapter` gives a plain PEFT folder. That `PeftModel.from_pretrained` loads it is tested; vLLM's loader
+of adapters (`vllm/lora/lora_model.py`) reads the same two files by the same names, which was not tried.
+`export_model` gives a plain Hugging Face model without any adapter: the base's files are copied, and each
+weight that carries LoRA becomes W + alpha / rank * B A, one at a time, with one file of weights in memory. No
+parameter is added. Either is filled beside its place, flushed to the disk and put there at the end, or not at
+all.
 """
 
 from __future__ import annotations

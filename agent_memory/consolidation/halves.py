@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from agent_memory.errors import AgentMemoryError, RunFailed
+from agent_memory.errors import RunFailed
+from agent_memory.models.loading import is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-#: How torch and its libraries say that memory ran out, where they have no error of its own for it.
-_SAID = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def in_halves(work: Callable[[int], R], most: int, *, least: int, alone: str) -> R:
@@ -58,16 +56,6 @@ def in_slices(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], *,
         return made
 
     return in_halves(go_on, min(most, len(items)), least=1, alone="one sequence")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is how torch says, on any device, that memory ran out."""
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    foreign = isinstance(error, RuntimeError) and not isinstance(error, AgentMemoryError)
-    return foreign and any(words in str(error) for words in _SAID)
 
 
 def _give_back() -> None:

@@ -3,7 +3,8 @@
 Study items are trained closed-book: the question alone, and the same in other wordings around the same words
 ("Do you remember where ..."), which have the same target. Without them a fact is known to direct questions
 and not to polite ones. A fact with few questions gets more of them, for what is trained in few sentences is
-known in few. What is met behind a block are questions of the scenes (`scenes.py`).
+known in few. A wording that the exam asks in is not trained. What is met behind a block are questions of the
+scenes (`scenes.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.questions import asked_about
+from agent_memory.consolidation.questions import asked_about, normalise
 from agent_memory.consolidation.wording import retold
 from agent_memory.consolidation.work import Work
 from agent_memory.types import Episode
@@ -48,11 +49,13 @@ def lessons(
     anchors: Anchors,
     *,
     wordings: Mapping[int, int],
+    examined: Set[str],
     top_k: int,
 ) -> Lessons:
     """The items, and the anchors; `studied` must not be empty.
 
-    `wordings` has the number of further wordings of each item under its key (see `shared_out`).
+    `wordings` has the number of further wordings of each item under its key (see `shared_out`), `examined`
+    the exam's questions, normalised.
     """
     from agent_memory.consolidation import targets
 
@@ -61,7 +64,11 @@ def lessons(
     for item in studied:
         text, count = episodes[item.episode_pk].text, wordings.get(item.pk, 0)
         told = in_wordings(item.question, text, count=count, seed=work.seed)
-        made += [_closed(work, f"{item.pk}:{n}", text, answers[str(item.pk)]) for n, text in enumerate(told)]
+        made += [
+            _closed(work, f"{item.pk}:{n}", wording, answers[str(item.pk)])
+            for n, wording in enumerate(told)
+            if normalise(wording) not in examined
+        ]
     picked = found.pick([item.key.split(":")[0] for item in made])
     return Lessons(
         items=made,

@@ -131,7 +131,7 @@ def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run |
         "consolidation": setting.config.model_dump(mode="json"), "writer": setting.writer.name,
         "placement": setting.placement, "reader": setting.reader,
     }  # fmt: skip
-    found = runs.unfinished(database, namespace_id, base=base, settings=settings)
+    found = runs.unfinished(database, namespace_id, base=base, seed=setting.seed, settings=settings)
     if found is not None:
         return found, ["a killed run was resumed"]
     with database.read() as connection:
@@ -142,6 +142,7 @@ def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run |
             base=base,
             trusted_sources=setting.trusted_sources,
             now=database.now(),
+            writer=setting.writer.name,
         )
     if not chosen.chosen:
         return None, list(chosen.notes)
@@ -215,7 +216,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
         )
         return _report(work, run, "nothing", figures, reasons=["no question was left to learn"])
     with figures.timed("anchors"):
-        trained_on, examined_on = _anchors(work, chosen, setting.config)
+        trained_on, examined_on = anchors_of(work, chosen, setting.config)
     with figures.timed("distill"):
         adapter, figures.tokens = candidate(work, run, chosen, trained_on, setting.config)
     with figures.timed("examine"):
@@ -226,6 +227,7 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
 def study(work: Work, setting: Setting, figures: Figures) -> None:
     """Questions, answers, groups, exams and what has changed, for every selected episode."""
     config = setting.config.study
+    versions.run_folder(work.database.path, work.run_id).mkdir(mode=0o700, exist_ok=True)
     steps: tuple[tuple[str, Callable[[], None]], ...] = (
         ("write", lambda: write(work, setting.writer, config=config)),
         ("answer", lambda: answer(work, config=config)),
@@ -241,7 +243,8 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
                     pass
 
 
-def _anchors(work: Work, chosen: StudySet, config: ConsolidationConfig) -> tuple[Anchors, Anchors]:
+def anchors_of(work: Work, chosen: StudySet, config: ConsolidationConfig) -> tuple[Anchors, Anchors]:
+    """The anchors to train on, and those to examine, as many as a run with these items needs."""
     with work.database.read() as connection:
         episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train, exam = config.distill, config.exam

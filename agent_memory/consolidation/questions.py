@@ -155,8 +155,8 @@ def borrowed(
     most: int,
     seed: int,
     lists: Sequence[Sequence[str]] = (),
-) -> list[list[str]]:
-    """For each group of synonymous questions, further ones in the phrasings of other groups.
+) -> list[dict[str, str]]:
+    """For each group of synonymous questions further ones in the phrasings of others, with their frames.
 
     Two frames that ask for the same thing in one group belong to one relation, and so, over all groups, do
     those that are joined by such pairs. A group gets the frames of its relation that it does not have, filled
@@ -177,7 +177,7 @@ def borrowed(
     for frames in framed:
         for one in frames:
             members[relation[one]].add(one)
-    result: list[list[str]] = []
+    result: list[dict[str, str]] = []
     for place, ((about, questions), frames) in enumerate(zip(groups, framed, strict=True)):
         joined = sorted(set().union(*(members[relation[f]] for f in frames)) - set(frames)) if frames else []
         known = sorted(_nearest_list(frames, lists) - set(frames))
@@ -185,8 +185,8 @@ def borrowed(
             random.Random(f"{seed}:{place}").shuffle(part)
         ordered = _in_order(about, questions[0]) if questions else []
         others = dict.fromkeys([*known, *joined])
-        filled = [f.format(*ordered) for f in others if f.count("{") == len(ordered)]
-        result.append(filled[:most])
+        filled = {f.format(*ordered): f for f in others if f.count("{") == len(ordered)}
+        result.append(dict(list(filled.items())[:most]))
     return result
 
 

@@ -72,9 +72,9 @@ def holder_name() -> str:
 
 
 def unfinished(
-    database: Database, namespace_id: int, *, base: str, settings: Mapping[str, Any]
+    database: Database, namespace_id: int, *, base: str, seed: int, settings: Mapping[str, Any]
 ) -> Run | None:
-    """A killed run to go on with; one of another base or with other settings is ended as failed."""
+    """A killed run to go on with; one of another base, seed or with other settings is ended as failed."""
     r = tables.runs.c
     with database.write() as connection:
         row = connection.execute(
@@ -82,10 +82,11 @@ def unfinished(
         ).first()
         if row is None:
             return None
-        if row.base == base and row.settings == settings:
+        if row.base == base and row.seed == seed and row.settings == settings:
             connection.execute(update(tables.runs).where(r.id == row.id).values(holder=holder_name()))
             return Run(row.id, row.parent_version_id, row.seed, resumed=True)
-    end(database, row.id, state="failed", reasons=["it was begun with another model or other settings"])
+    why = "it was begun with another model, another seed or other settings"
+    end(database, row.id, state="failed", reasons=[why])
     return None
 
 

@@ -2,11 +2,11 @@
 
 New are the trusted episodes that the version to start from does not hold in their present revision, oldest
 first, within a budget and, for sources that are not trusted by default, a cap per source. Those are passed
-over in which a run has found nothing to learn (`gave_nothing`). A run starts from the active version, unless
-something says that it must not: another base, a forget since, a rejection for lost retention, or
-`rebuild_every`. Then it starts from zero, and everything that a version has held is rehearsed whole, over
-items that are cached. Else rehearsal is capped, the weakest and most damaged facts first, and most of them
-(`by_need`).
+over in which a run with the same writer has found nothing to learn (`gave_nothing`). A run starts from the
+active version, unless something says that it must not: another base, a forget since, a rejection for lost
+retention, or `rebuild_every`. Then it starts from zero, and everything that a version has held is
+rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged facts
+first, and most of them (`by_need`).
 
 Not known here: models and files. Everything is read from SQL in the caller's transaction.
 """
@@ -63,8 +63,12 @@ def selection(
     base: str,
     trusted_sources: Sequence[str],
     now: datetime,
+    writer: str | None = None,
 ) -> Selection:
-    """What the next run of a namespace takes up; empty when nothing is new and nothing must be rebuilt."""
+    """What the next run of a namespace takes up; empty when nothing is new and nothing must be rebuilt.
+
+    `writer` is the name of the one that will write its questions; None passes over what any found nothing in.
+    """
     parent, why_zero = _parent(connection, namespace_id, base=base, config=config)
     learnt = _manifest(connection, parent) if parent else {}
     held_before = learnt if parent else _ever_held(connection, namespace_id, base=base)
@@ -72,7 +76,7 @@ def selection(
     rehearsal: list[Chosen] = []
     per_source: Counter[str] = Counter()
     capped = idle = 0
-    for row in _trusted(connection, namespace_id, base=base, now=now):
+    for row in _trusted(connection, namespace_id, idle=gave_nothing(base, writer), now=now):
         if held_before.get(row.id) == row.revision:
             rehearsal.append(Chosen(row.pk, row.id, row.revision, "rehearsal"))
         elif row.idle:
@@ -93,11 +97,13 @@ def selection(
     return Selection((*rehearsal, *new), parent, tuple(notes))
 
 
-def _trusted(connection: Connection, namespace_id: int, *, base: str, now: datetime) -> Sequence[Any]:
+def _trusted(
+    connection: Connection, namespace_id: int, *, idle: ColumnElement[bool], now: datetime
+) -> Sequence[Any]:
     """Trusted episodes that are not expired, in order of time."""
     e = tables.episodes.c
     return connection.execute(
-        select(e.pk, e.id, e.revision, e.source, gave_nothing(base).label("idle"))
+        select(e.pk, e.id, e.revision, e.source, idle.label("idle"))
         .where(learnable(namespace_id, now=now))
         .order_by(e.occurred_at, e.pk)
     ).all()
@@ -108,7 +114,7 @@ def learnable(namespace_id: int, *, now: datetime) -> ColumnElement[bool]:
     return and_(live(namespace_id, now), tables.episodes.c.trust == "trusted")
 
 
-def gave_nothing(base: str | None = None) -> ColumnElement[bool]:
+def gave_nothing(base: str | None = None, writer: str | None = None) -> ColumnElement[bool]:
     """That a finished run took up an episode, as its text is now, and left nothing to train of it.
 
     Where a forget has reached that run's version, it may have taken items of the episode, too, and says
@@ -116,11 +122,13 @@ def gave_nothing(base: str | None = None) -> ColumnElement[bool]:
 
     Args:
         base: fingerprint of the base that studied it; None: of any.
+        writer: name of the one that wrote the questions; None: of any.
     """
     e, i, v = tables.episodes.c, tables.study_items.c, tables.versions.c
     r, s = tables.runs.c, tables.run_episodes.c
     left = exists().where(i.episode_pk == e.pk, i.revision == e.revision, i.base == r.base, to_train())
-    of_base = () if base is None else (r.base == base,)
+    by = [] if base is None else [r.base == base]
+    by += [] if writer is None else [r.settings["writer"].as_string() == writer]
     tainted = exists().where(v.run_id == r.id, v.state == "tainted")
     return (
         exists()
@@ -131,7 +139,7 @@ def gave_nothing(base: str | None = None) -> ColumnElement[bool]:
             r.id == s.run_id,
             r.state == "done",
             r.outcome != "dry-run",
-            *of_base,
+            *by,
             ~left.correlate(tables.episodes, tables.runs),
             ~tainted.correlate(tables.runs),
         )
@@ -203,11 +211,10 @@ def rehearsed_items(
     connection: Connection, run_id: str, *, parent: str | None, most: int | None, seed: int
 ) -> list[int]:
     """The keys of the study items that a run rehearses, in order of need; `most` None takes all."""
-    i, r = tables.study_items.c, tables.run_episodes.c
+    i = tables.study_items.c
     rows = connection.execute(
         select(i.pk, i.episode_pk, i.answer_group)
-        .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
-        .where(r.run_id == run_id, r.part == "rehearsal", to_train())
+        .where(_in_rehearsal(run_id), to_train())
         .order_by(i.pk)
     ).all()
     failed, known = _exam_of(connection, run_id, parent=parent)
@@ -220,15 +227,27 @@ def _exam_of(
     connection: Connection, run_id: str, *, parent: str | None
 ) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
     """The groups in rehearsal that the parent failed in its exam, and those that another version knew."""
-    i, r, x = tables.study_items.c, tables.run_episodes.c, tables.exam_results.c
+    i, x = tables.study_items.c, tables.exam_results.c
     rows = connection.execute(
         select(i.episode_pk, i.answer_group, x.version_id, x.correct)
         .join(tables.exam_results, x.item_pk == i.pk)
-        .join(tables.run_episodes, and_(r.episode_pk == i.episode_pk, r.revision == i.revision))
-        .where(r.run_id == run_id, r.part == "rehearsal")
+        .where(_in_rehearsal(run_id))
     ).all()
     failed = {(row[0], row[1]) for row in rows if row.version_id == parent and not row.correct}
     return failed, {(row[0], row[1]) for row in rows if row.version_id != parent and row.correct}
+
+
+def _in_rehearsal(run_id: str) -> ColumnElement[bool]:
+    """That an item of the run's base is about an episode that it rehearses, as its text is now."""
+    i, s, r = tables.study_items.c, tables.run_episodes.c, tables.runs.c
+    return exists().where(
+        r.id == run_id,
+        s.run_id == r.id,
+        s.part == "rehearsal",
+        s.episode_pk == i.episode_pk,
+        s.revision == i.revision,
+        r.base == i.base,
+    ).correlate(tables.study_items)
 
 
 #: How many items of a damaged and of a weak group are rehearsed for one of another (chosen).

@@ -1,7 +1,8 @@
 """The study set: which items a run trains, and which it examines.
 
-Trained are all study items of new episodes, and of earlier ones those that are rehearsed; examined is every
-exam item of both. What has two answers among them ("Who is a nurse?") is neither.
+Trained are all study items of new episodes, and of earlier ones those that are rehearsed, but for those that
+the exam of another episode asks; examined is every exam item of both. What has two answers among them ("Who
+is a nurse?") is neither.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from agent_memory.store import tables
 
 @dataclass(frozen=True)
 class StudySet:
-    """What is trained and examined, and in how many further wordings each item is trained, by its key."""
+    """What is trained and examined, and in how many further wordings each item is trained, by its key.
+
+    `examined` are the exam's questions, normalised: no wording may be one of them.
+    """
 
     studied: list[rows.StudyItem]
     exams: list[rows.StudyItem]
     wordings: Mapping[int, int]
+    examined: frozenset[str]
 
 
 def study_set(work: Work, config: ConsolidationConfig) -> StudySet:
@@ -58,10 +63,16 @@ def study_set(work: Work, config: ConsolidationConfig) -> StudySet:
     present = [item for item in found if item.pk in parts]
     two = ambiguous((item.question, item.answer) for item in present)
     mine = [item for item in present if normalise(item.question) not in two]
-    study = [item for item in mine if item.kind == "study" and not item.known]
+    exams = [item for item in mine if item.kind == "exam"]
+    examined = frozenset(normalise(item.question) for item in exams)
+    study = [
+        item for item in mine
+        if item.kind == "study" and not item.known and normalise(item.question) not in examined
+    ]  # fmt: skip
     return StudySet(
         studied=[item for item in study if parts[item.pk] == "new" or item.pk in rehearsed],
-        exams=[item for item in mine if item.kind == "exam"],
+        exams=exams,
+        examined=examined,
         wordings=shared_out(
             [(item.pk, item.episode_pk, item.answer_group) for item in study],
             sentences=config.distill.sentences if work.model.made_here else 0,  # they are English

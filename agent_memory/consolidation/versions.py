@@ -228,8 +228,8 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int], *, now:
     """This part's share of `forget`, in its transaction; returns the ids of the versions that it tainted.
 
     Study and exam items of the episodes are deleted, and those for which the teacher saw one of them;
-    versions that hold one are tainted for good; the newest clean version is served, else the base; runs
-    that selected one, or whose teacher saw one, are cancelled.
+    versions that hold one are tainted for good; the newest clean version of the same base is served, else the
+    bare base; runs that selected one, or whose teacher saw one, are cancelled.
     """
     ids = _ids(connection, pks)
     _cancel_runs(connection, namespace_id, {*pks, *_erase_items(connection, pks)})
@@ -237,7 +237,7 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int], *, now:
     v, m = tables.versions.c, tables.version_episodes.c
     holding = exists().where(m.version_id == v.id, m.episode_id.in_(ids), m.namespace_id == namespace_id)
     hit = connection.execute(
-        select(v.id, v.state).where(v.namespace_id == namespace_id, v.state != "tainted", holding)
+        select(v.id, v.state, v.base).where(v.namespace_id == namespace_id, v.state != "tainted", holding)
     ).all()
     if not hit:
         return []
@@ -248,8 +248,8 @@ def erase(connection: Connection, namespace_id: int, pks: Sequence[int], *, now:
         .values(state="tainted", reasons=[TAINTED], retired_at=now)
     )
     connection.execute(delete(tables.exam_results).where(tables.exam_results.c.version_id.in_(tainted)))
-    if any(row.state == "active" for row in hit):
-        _serve_newest_clean(connection, namespace_id, now=now)
+    for served in (row for row in hit if row.state == "active"):
+        _serve_newest_clean(connection, namespace_id, base=served.base, now=now)
     return tainted
 
 
@@ -294,11 +294,12 @@ def _cancel_runs(connection: Connection, namespace_id: int, pks: Set[int]) -> No
             )
 
 
-def _serve_newest_clean(connection: Connection, namespace_id: int, *, now: datetime) -> None:
+def _serve_newest_clean(connection: Connection, namespace_id: int, *, base: str, now: datetime) -> None:
+    """Serves the newest retired version of a base whose manifest has no tombstone, if there is one."""
     v = tables.versions.c
     newest = connection.execute(
         select(v.id)
-        .where(v.namespace_id == namespace_id, v.state == "retired", _clean())
+        .where(v.namespace_id == namespace_id, v.state == "retired", v.base == base, _clean())
         .order_by(v.created_at.desc(), v.id.desc())
         .limit(1)
     ).scalar()

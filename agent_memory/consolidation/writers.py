@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Words a question may have; a list item outside is not a question (chosen).
 SHORTEST, LONGEST = 2, 60
 
+#: Letters, digits or signs that a question has in any script (chosen).
+FEWEST_LETTERS = 3
+
 #: What a model that was not trained by us is asked, after the D2L generator (SakanaAI): no reference to the
 #: text, no overlap, reversed questions too.
 LONG_REQUEST = (
@@ -53,6 +56,8 @@ class QuestionWriter(Protocol):
 def written_by(writer: QuestionWriter, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
     """The questions about each episode by a writer that may be anybody's; errors of ours pass.
 
+    What has fewer letters than the shortest question is dropped.
+
     Raises:
         RunFailed: it raised another error, or returned anything but a list of texts for each episode.
     """
@@ -66,7 +71,7 @@ def written_by(writer: QuestionWriter, episodes: Sequence[Episode], *, seed: int
         ) from error
     if wrong := _wrong(written, episodes=len(episodes)):
         raise RunFailed(f"the question writer {writer.name} returned {wrong}")
-    return [list(questions) for questions in written]
+    return [[one for one in own if sum(map(str.isalnum, one)) >= FEWEST_LETTERS] for own in written]
 
 
 def _wrong(written: object, *, episodes: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Finding and loading a base: its folder, its fingerprint, its weights.
+"""Finding and loading a base: its folder, its fingerprint, its weights, and whether they fit.
 
 A base is a folder with `config.json`, safetensors weights and a tokenizer: the bundled reader, a folder of
 the user's, or a snapshot in the local Hugging Face cache. Nothing is fetched unless the configuration
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent_memory.errors import ModelError
+from agent_memory.errors import AgentMemoryError, ModelError
 
 #: The base that the package carries.
 READER = Path(__file__).parent / "reader"
@@ -70,23 +70,57 @@ def load(folder: Path, *, device: str) -> tuple[Any, Any]:
     """Model and tokenizer, frozen and in eval mode: float32 on the CPU, the stored type elsewhere.
 
     Raises:
-        ModelError: not a causal LM that transformers can load without remote code.
+        ModelError: not a causal LM that transformers can load without remote code, or larger than the memory.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        with _quiet():
+        with _quiet(), fitting(folder, device=device):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True,
                 dtype=torch.float32 if device == "cpu" else "auto",
-            )
+            ).to(device)
+    except ModelError:
+        raise
     except Exception as error:  # the seam to transformers, which raises many kinds
         kind = type(error).__name__
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {kind}") from error
     model.requires_grad_(requires_grad=False)
-    return model.to(device).eval(), tokenizer
+    return model.eval(), tokenizer
+
+
+@contextmanager
+def fitting(folder: Path, *, device: str) -> Iterator[None]:
+    """Turns a lack of memory, while a base is loaded or tried out, into our error.
+
+    Raises:
+        ModelError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{folder} does not fit into the memory of {device!r}: free some, name a smaller model, or "
+            "choose another device (ModelConfig.device)"
+        ) from error
+
+
+#: How torch and its libraries say that memory ran out, where they have no error of its own for it.
+_SAID = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch says, on any device, that memory ran out."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    foreign = isinstance(error, RuntimeError) and not isinstance(error, AgentMemoryError)
+    return foreign and any(words in str(error) for words in _SAID)
 
 
 def device_of(device: str | None, *, bundled: bool) -> str:

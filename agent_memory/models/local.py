@@ -85,7 +85,7 @@ class LocalModel:
         Arguments given here win over those in `config`.
 
         Raises:
-            ModelError: not there, altered, no safetensors, or no causal LM.
+            ModelError: not there, altered, no safetensors, no causal LM, or larger than the memory.
         """
         config = config or ModelConfig()
         wanted = name_or_path if name_or_path is not None else config.name
@@ -94,7 +94,8 @@ class LocalModel:
         fingerprint = loading.fingerprint(folder)
         network, tokenizer = loading.load(folder, device=where)
         name = str(wanted or "reader")
-        return cls(network, tokenizer, name=name, folder=folder, fingerprint=fingerprint, config=config)
+        with loading.fitting(folder, device=where):  # a few short sequences are tried
+            return cls(network, tokenizer, name=name, folder=folder, fingerprint=fingerprint, config=config)
 
     # -- text and tokens
 

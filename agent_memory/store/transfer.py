@@ -47,6 +47,7 @@ def export_jsonl(store: EpisodeStore, namespace: Namespace, path: Path) -> int:
     found = store.newest(namespace, matching=None, limit=None)
     lines = [dump_json(_line(episode)) + "\n" for episode in reversed(found)]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, "".join(lines).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
