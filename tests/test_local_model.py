@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
 
 from agent_memory.config import ModelConfig
 from agent_memory.errors import AdapterRefused, InvalidInput, ModelError
-from agent_memory.models import chat
+from agent_memory.models import chat, loading
 from agent_memory.models.adapters import WEIGHTS
 from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.local import LocalModel
@@ -346,6 +348,30 @@ def test_a_model_on_the_cpu_computes_in_float32(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_one_clear_error(name: str) -> None:
     with pytest.raises(ModelError, match=r"no model folder|hf download"):
         LocalModel.open(name)
+
+
+def test_weights_in_several_files_are_those_of_one(base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    shutil.copytree(base, folder, ignore=shutil.ignore_patterns("model.safetensors"))
+    AutoModelForCausalLM.from_pretrained(base).save_pretrained(folder, max_shard_size="20KB")
+    assert (folder / "model.safetensors.index.json").is_file()
+    assert state_of(LocalModel.open(folder)) == state_of(LocalModel.open(base))
+
+
+def test_no_file_of_weights_is_mapped_while_its_tensors_are_read(base: Path) -> None:
+    """A mapped file stays in memory beside what is made of it."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the system does not tell what is mapped")
+    tensors = loading._tensors(base)
+    read = [one[:] for one in tensors.values()]
+    assert read
+    assert str(base / "model.safetensors") not in maps.read_text()
+    with safe_open(base / "model.safetensors", framework="pt") as file:  # the twin, as transformers reads
+        (name, *_) = file.keys()
+        mapped = file.get_tensor(name)
+        assert mapped.numel()
+        assert str(base / "model.safetensors") in maps.read_text()
 
 
 def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:

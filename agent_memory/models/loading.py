@@ -72,16 +72,12 @@ def load(folder: Path, *, device: str) -> tuple[Any, Any]:
     Raises:
         ModelError: not a causal LM that transformers can load without remote code, or larger than the memory.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     try:
         with _quiet(), fitting(folder, device=device):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-                dtype=torch.float32 if device == "cpu" else "auto",
-            ).to(device)
+            model = _network(folder, device=device).to(device)
     except ModelError:
         raise
     except Exception as error:  # the seam to transformers, which raises many kinds
@@ -89,6 +85,42 @@ def load(folder: Path, *, device: str) -> tuple[Any, Any]:
         raise ModelError(f"{folder} cannot be loaded as a causal language model: {kind}") from error
     model.requires_grad_(requires_grad=False)
     return model.eval(), tokenizer
+
+
+def _network(folder: Path, *, device: str) -> Any:
+    """The network of a base with its weights, which are in memory once only also while it is loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    stored = getattr(empty.config, "dtype", None)
+    dtype = torch.float32 if device == "cpu" or stored is None else stored
+    network = type(empty).from_pretrained(
+        None, config=empty.config, state_dict=_tensors(folder), dtype=dtype
+    )
+    if (folder / "generation_config.json").is_file():
+        network.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return network
+
+
+def _tensors(folder: Path) -> dict[str, Any]:
+    """The stored tensors by name, each of which is read when it is asked for.
+
+    From a mapped file, as transformers reads them, all would stay in memory beside what is made of them.
+    """
+    from safetensors import safe_open
+
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    files: list[Any] = [
+        safe_open(folder / Path(name).name, framework="pt", device="cpu", backend="pread")
+        for name in sorted(names)
+    ]
+    return {key: file.get_slice(key) for file in files for key in file.keys()}  # noqa: SIM118 (no mapping)
 
 
 @contextmanager
