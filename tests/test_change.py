@@ -56,6 +56,29 @@ def test_a_text_speaks_of_questions_without_names_by_the_words_that_they_have_in
     assert speaks("Anything at all.", ["What now?"], old)
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "spoken"),
+    [
+        ("The Egan town hall was moved to Freelia hall.", "The town hall was moved to the school.", False),
+        ("I hear that the Egan town hall's day is Friday.", "The town hall was moved to the school.", False),
+        ("I hear that the Egan town hall is closed.", "The Egan town hall was moved to the school.", True),
+        ("The town hall was moved to Freelia hall, Egan says.", "The town hall is the school.", True),
+        ("Egan says the town hall is closed.", "The town hall is the school.", True),
+    ],
+)
+def test_what_has_a_name_of_its_own_is_another_thing(new: str, old: str, spoken: bool) -> None:
+    asked = ["Where is the town hall?", "The town hall's location?"]
+    assert speaks(new, asked, old) == spoken
+
+
+def test_a_name_that_only_places_a_thing_is_not_enough() -> None:
+    old, asked = "The butcher in Tunis opens at 9:30.", ["When does the butcher in Tunis open?"]
+    assert not speaks("The garden center in Tunis opens at 7:30.", asked, old)
+    assert speaks("The butcher in Tunis opens at 8.", asked, old)
+    assert speaks("Bo moved from Tunis to Cairo.", ["Who lives in Tunis?"], "Bo lives in Tunis.")
+    assert speaks("The garden center in Tunis opens at 7:30.", asked, old, english=False)
+
+
 def test_what_other_bases_ask_without_names_may_be_about_anything() -> None:
     old = "La maleta roja está en el coche."
     assert speaks("Vendí el coche.", ["¿dónde está la maleta roja?"], old, english=False)

@@ -14,6 +14,7 @@ from Lisbon to Porto is no answer to who lives in Lisbon.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,15 @@ from agent_memory.config import StudyConfig
 from agent_memory.consolidation import items as rows
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
-from agent_memory.consolidation.questions import as_written, asked_about, common_subject, content, normalise
+from agent_memory.consolidation.questions import (
+    as_written,
+    asked_about,
+    common_subject,
+    content,
+    names,
+    normalise,
+    words,
+)
 from agent_memory.consolidation.study import Answered, View, row, with_targets
 from agent_memory.consolidation.wording import about_the_speaker, spoken_by
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
@@ -34,6 +43,12 @@ from agent_memory.types import Episode
 
 #: Times as many episodes are looked up as are asked about, since some are later or not trusted (chosen).
 SPARE = 4
+
+
+#: A thing in lower case that a name says the place of.
+_PLACED = re.compile(
+    r"\b(?:the|my|our|your|an?) ((?:(?!(?:the|my|our|your|an?|of|in|at) )[a-z'’-]+ )+)(?=(?:in|at) [A-Z])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,17 +173,41 @@ def speaks_of(text: str, questions: Sequence[str], episode_text: str, *, english
     """Whether a text speaks of what most of an episode's synonymous questions ask from.
 
     That is the names in them, or in English, where they have none, the words that they have in common
-    ("the spare key"). Elsewhere a question without names may be about anything.
+    ("the spare key"), and what a name only places ("the butcher in Tunis"). What a name of its own tells
+    apart is another thing: the Egan town hall is not the town hall. Elsewhere a question without names may be
+    about anything.
     """
-    named = [about for question in questions if (about := asked_about(question, episode_text))]
+    named = [(question, about) for question in questions if (about := asked_about(question, episode_text))]
     if named:
-        spoken = [all(name.lower() in text.lower() for name in about) for about in named]
+        spoken = [
+            all(name.lower() in text.lower() for name in about)
+            and (not english or content(" ".join(_PLACED.findall(question))) <= content(text))
+            for question, about in named
+        ]
         return 2 * sum(spoken) > len(spoken)
     if not english:
         return True
     subject = common_subject(questions, episode_text) or tuple(questions)
     shared = content(subject[0]) & content(episode_text)
-    return not shared or shared <= content(text)
+    return shared <= _not_named(text, known=names(episode_text))
+
+
+def _not_named(text: str, *, known: Sequence[str]) -> set[str]:
+    """The words of a text, without those that belong to a name which is not among the known ones.
+
+    They are the ones behind it up to the next ordinary word or mark: of "the Egan town hall is open" town and
+    hall. What opens a sentence may be any word, and is no name here.
+    """
+    found: set[str] = set()
+    for sentence in re.split(r"[.!?:;,]", text):
+        named = False
+        for place, word in enumerate(words(sentence)):
+            own = names(word) if place else []
+            if own or not content(word):  # an article, or the like, begins something else
+                named = bool(own) and own[0] not in known
+            if own or not named:
+                found |= content(word)
+    return found
 
 
 def asks_back(brought: Phrasings, questions: Sequence[str], episode_text: str) -> bool:
