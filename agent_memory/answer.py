@@ -127,16 +127,16 @@ def served(
                 row.id,
                 database.path / "versions" / row.id,
                 slow=frozenset(examine.slow(connection, row.id)),
-                heard_of=partial(_told, database, taught.heard_of, row.id),
-                settled=partial(_told, database, taught.settled, row.id),
-                still=partial(_told, database, _still, row.id, adapter != "active"),
+                heard_of=partial(_looked_up, database, taught.heard_of, row.id),
+                settled=partial(_looked_up, database, taught.settled, row.id),
+                still=partial(_looked_up, database, _still, row.id, adapter != "active"),
             )
     if adapter != "active":
         raise NotFound(f"no version {adapter} of this model can be served in this namespace")
     return BASE
 
 
-def _told(database: Database, tell: Callable[..., Any], *about: Any) -> Any:
+def _looked_up(database: Database, tell: Callable[..., Any], *about: Any) -> Any:
     with database.read() as connection:
         return tell(connection, *about)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, select
 
-from agent_memory.config import ConsolidationConfig
+from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.lessons import Lessons, lessons
@@ -22,6 +24,10 @@ from agent_memory.consolidation.study_set import StudySet
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.durable import sync_folder
 from agent_memory.store import tables
+
+if TYPE_CHECKING:
+    from agent_memory.consolidation.distill import Trained
+    from agent_memory.consolidation.targets import Item
 
 
 def candidate(
@@ -49,25 +55,44 @@ def candidate(
 def _train(
     work: Work, run: Run, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig
 ) -> Path:
+    made = lessons_of(work, chosen, trained_on, config)
+    return train(work, made, made.items, parent=run.parent, config=config.distill).adapter
+
+
+def train(
+    work: Work,
+    made: Lessons,
+    items: Sequence[Item],
+    *,
+    parent: str | None,
+    config: DistillConfig,
+    after_step: Callable[[], None] = lambda: None,
+) -> Trained:
+    """Trains on these items of the lessons, beside all of their anchors, in the run's folder.
+
+    `parent` is the version that the run goes on from; `after_step()` is called after each optimiser step.
+    """
     from agent_memory.consolidation import distill
 
-    made = lessons_of(work, chosen, trained_on, config)
-    trained = distill.train(
+    def progress(done: int, total: int) -> None:
+        work.progress("distill", done, total)
+        after_step()
+
+    return distill.train(
         work.model,
-        made.items,
+        items,
         targets=made.targets,
         anchors=made.anchors,
         texts=made.texts,
         scenes=made.scenes,
         anchor_targets=made.anchor_targets,
-        parent=versions.folder(work.database.path, run.parent) if run.parent else None,
-        config=config.distill,
-        seed=run.seed,
-        folder=versions.run_folder(work.database.path, run.id),
-        progress=lambda done, total: work.progress("distill", done, total),
+        parent=versions.folder(work.database.path, parent) if parent else None,
+        config=config,
+        seed=work.seed,
+        folder=versions.run_folder(work.database.path, work.run_id),
+        progress=progress,
         cancelled=work.is_cancelled,
     )
-    return trained.adapter
 
 
 def lessons_of(work: Work, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig) -> Lessons:

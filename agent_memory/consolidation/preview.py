@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import examine, pipeline, runs, versions
-from agent_memory.consolidation.candidate import lessons_of
+from agent_memory.consolidation.candidate import lessons_of, train
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
@@ -201,31 +201,13 @@ def _step(
     work: Work, made: Lessons, config: DistillConfig, *, parent: str | None
 ) -> tuple[float, float]:
     """Tokens and seconds of an optimiser step, as the first ones of a training go."""
-    from agent_memory.consolidation import distill
-
     count = min(len(made.items), TRIED * config.batch_items)
     items = random.Random(work.seed).sample(made.items, count)
-    ended: list[float] = []
-
-    def step(done: int, total: int) -> None:
-        ended.append(time.monotonic())
-        work.progress("distill", done, total)
-
     epochs = -(-TRIED // -(-count // config.batch_items))
-    trained = distill.train(
-        work.model,
-        items,
-        targets=made.targets,
-        anchors=made.anchors,
-        texts=made.texts,
-        scenes=made.scenes,
-        anchor_targets=made.anchor_targets,
-        parent=versions.folder(work.database.path, parent) if parent else None,
-        config=config.model_copy(update={"epochs": epochs, "more_steps": 0}),
-        seed=work.seed,
-        folder=versions.run_folder(work.database.path, work.run_id),
-        progress=step,
-        cancelled=work.is_cancelled,
+    few = config.model_copy(update={"epochs": epochs, "more_steps": 0})
+    ended: list[float] = []
+    trained = train(
+        work, made, items, parent=parent, config=few, after_step=lambda: ended.append(time.monotonic())
     )
     work.notes.extend(trained.notes)
     return trained.tokens / trained.steps, (ended[-1] - ended[0]) / max(1, len(ended) - 1)
