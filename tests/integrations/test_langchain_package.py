@@ -8,7 +8,8 @@ import sys
 import langchain_agent_memory
 import pytest
 
-from tests.integrations import test_langchain_chat_model, test_langchain_tool_calling
+from tests.integrations import test_langchain_tool_calling
+from tests.integrations.chat import test_langchain_chat_model
 from tests.integrations.skips import SKIPS
 
 
