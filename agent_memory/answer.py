@@ -35,7 +35,7 @@ from sqlalchemy import Connection, and_, exists, select
 
 from agent_memory import prompt
 from agent_memory.config import PromptConfig
-from agent_memory.consolidation import examine, taught
+from agent_memory.consolidation import examine, taught, versions
 from agent_memory.consolidation.asking import abstains, by_heart, heard
 from agent_memory.errors import InvalidInput, NotFound
 from agent_memory.store import tables
@@ -125,7 +125,7 @@ def served(
         if row is not None and base in (None, row.base):
             return Served(
                 row.id,
-                database.path / "versions" / row.id,
+                versions.folder(database.path, row.id),
                 slow=frozenset(examine.slow(connection, row.id)),
                 heard_of=partial(_looked_up, database, taught.heard_of, row.id),
                 settled=partial(_looked_up, database, taught.settled, row.id),

@@ -325,9 +325,11 @@ class MemoryManager:
     ) -> Answer:  # fmt: skip
         """What is answered to a question; records nothing.
 
-        The bare base reads the block; where it declines, or where there is none, the version `adapter`
-        ("active", "base" or an id) is asked the question alone. `Answer.version` is the one whose words these
-        are.
+        With "all", the bare base reads the block; where it declines, or where there is none, the version
+        `adapter` ("active", "base" or an id) is asked the question alone. With "lean", a version of the
+        bundled reader is asked first; the base reads where it is not certain, or where there is news. None
+        takes the better of the two for the model (`PromptConfig.retrieval`). `Answer.version` is the one
+        whose words these are.
 
         Raises:
             InvalidInput: the question is empty or too long for the model's window.
@@ -344,8 +346,8 @@ class MemoryManager:
     ) -> Answer:  # fmt: skip
         """The model's next turn in a conversation (role and content, or LangChain's); records nothing.
 
-        The bare base reads block and earlier turns; where it declines, the version is asked the last question
-        alone, without the conversation and its system text.
+        Who answers, see `ask`: the bare base reads block and earlier turns; the version is asked the last
+        question alone, without the conversation and its system text.
 
         Raises:
             InvalidInput: there is no user message, or they are too long for the model's window.
@@ -366,8 +368,8 @@ class MemoryManager:
         Args:
             dry_run: only measure a sample, and say what a run would cost and at most gain.
             progress: show a bar, or call it with stage, done and total.
-            writer: of questions: None for the model itself, "templates", or a LangChain chat model (which
-                then sees the episodes).
+            writer: of questions: None for the model itself, "templates", a LangChain chat model (which then
+                sees the episodes), or an object with `name` and `write` (`writers.QuestionWriter`).
             seed: of everything random in the run; with another one a killed run is not gone on with.
             user_id: whose, if not fixed at `open`.
             agent_id: whose, if not fixed at `open`.
@@ -516,7 +518,7 @@ class MemoryManager:
     def _scope(self, user_id: str | None, agent_id: str | None) -> Namespace:
         return scope.resolve(self.fixed, user_id=user_id, agent_id=agent_id)
 
-    def list(
+    def list(  # the last method: in annotations below it, `list` would be this method
         self,
         *,
         filters: Mapping[str, Any] | None = None,

@@ -27,6 +27,7 @@ from agent_memory.consolidation.select import gave_nothing, learnable
 from agent_memory.errors import InvalidInput
 from agent_memory.store import tables
 from agent_memory.store.database import Database
+from agent_memory.store.owners import own, owner_of
 from agent_memory.types import Namespace
 
 #: Defaults of `MemoryManager.schedule`: enough episodes that a run is worth its anchors and exams, and a
@@ -173,7 +174,7 @@ def follow(database: Database, namespace: Namespace, rule: Rule) -> None:
     now = database.now()
     table = tables.schedules
     with database.write() as connection:
-        namespace_id = _own(connection, namespace, now=now)
+        namespace_id = own(connection, namespace, now=now)  # a rule may come before the first episode
         connection.execute(delete(table).where(table.c.namespace_id == namespace_id))
         values = {"rule": _as_json(rule), "enabled": True, "updated_at": now}
         connection.execute(insert(table).values(namespace_id=namespace_id, **values))
@@ -181,8 +182,8 @@ def follow(database: Database, namespace: Namespace, rule: Rule) -> None:
 
 def unfollow(database: Database, namespace: Namespace) -> bool:
     """Removes the rule of a namespace; returns whether there was one. A job that is running goes on."""
-    mine = select(tables.namespaces.c.id).where(tables.namespaces.c.key == namespace.key).scalar_subquery()
     with database.write() as connection:
+        mine = owner_of(connection, namespace)
         gone = connection.execute(delete(tables.schedules).where(tables.schedules.c.namespace_id == mine))
         waiting = (tables.jobs.c.namespace_id == mine, tables.jobs.c.state == "due")
         connection.execute(delete(tables.jobs).where(*waiting))
@@ -257,16 +258,6 @@ def read_state(connection: Connection, namespace_id: int, *, set_at: datetime, n
         last_added_at=last_added_at,
         rebuild=_must_rebuild(connection, namespace_id, now=now),
     )
-
-
-def _own(connection: Connection, namespace: Namespace, *, now: datetime) -> int:
-    """The row of a namespace, made if it has none yet: a rule may come before the first episode."""
-    n = tables.namespaces
-    found = connection.execute(select(n.c.id).where(n.c.key == namespace.key)).scalar()
-    if found is None:
-        names = {"key": namespace.key, "user_id": namespace.user_id, "agent_id": namespace.agent_id}
-        found = connection.execute(insert(n).values(created_at=now, **names).returning(n.c.id)).scalar_one()
-    return int(found)
 
 
 def _held(namespace_id: int, state: str) -> ColumnElement[bool]:

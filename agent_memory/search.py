@@ -32,8 +32,9 @@ from agent_memory.store.checks import check_time
 from agent_memory.store.database import Database
 from agent_memory.store.filters import condition
 from agent_memory.store.keys import Keys, Scores, among, fetched
+from agent_memory.store.owners import owner_of
 from agent_memory.store.rows import episode_of
-from agent_memory.store.tables import UtcTime, episodes, namespaces
+from agent_memory.store.tables import UtcTime, episodes
 from agent_memory.store.vector_index import VectorIndex
 from agent_memory.store.vectors import Similar, normalised
 from agent_memory.types import Episode, Namespace, SearchResult
@@ -98,7 +99,7 @@ def search(
     check_k(k, most=settings.max_k)
     vector = _embedded(embedder, query)
     with database.read() as connection:
-        owner = connection.execute(select(namespaces.c.id).where(namespaces.c.key == namespace.key)).scalar()
+        owner = owner_of(connection, namespace)
         conditions = _conditions(filters, as_of, dialect=connection.dialect.name)
         if owner is None:
             return []

@@ -22,6 +22,7 @@ from agent_memory import answer, prompt
 from agent_memory.config import Config
 from agent_memory.errors import AdapterRefused, InvalidInput, NotFound
 from agent_memory.store.database import Database
+from agent_memory.store.owners import owner_of
 from agent_memory.store.tables import episodes, namespaces
 from agent_memory.types import (
     Answer,
@@ -277,9 +278,7 @@ class Weights:
     def _owner(self, namespace: Namespace) -> int | None:
         """The key of the namespace; None where nothing was ever stored in it."""
         with self._database.read() as connection:
-            return connection.execute(
-                select(namespaces.c.id).where(namespaces.c.key == namespace.key)
-            ).scalar()
+            return owner_of(connection, namespace)
 
 
 def plain_messages(messages: Sequence[Any]) -> list[dict[str, str]]:

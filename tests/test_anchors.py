@@ -43,7 +43,7 @@ def work() -> Work:
 
 def studied(questions: Sequence[str]) -> list[StudyItem]:
     return [
-        StudyItem(pk, pk, 1, "study", 0, question, "", False, False, None, None)
+        StudyItem(pk, pk, 1, "study", 0, question, "", False, None)
         for pk, question in enumerate(questions)
     ]
 

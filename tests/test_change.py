@@ -93,7 +93,7 @@ def test_the_converse_of_a_group_asks_from_its_answer_and_is_answered_with_its_n
 
 
 def again(answer: str, said: str, kind: str = "study") -> Again:
-    item = StudyItem(1, 1, 1, kind, 0, "Where does Ada live?", answer, False, False, None, None)
+    item = StudyItem(1, 1, 1, kind, 0, "Where does Ada live?", answer, False, None)
     return Again(item, (1,), Said((1,), said, complete=True))
 
 

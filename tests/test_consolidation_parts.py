@@ -129,7 +129,7 @@ def test_groups_hold_questions_that_ask_for_the_same() -> None:
 
 def group(number: int, answer: str, *questions: str, known: bool | None = None) -> Group:
     items = [
-        StudyItem(n, 1, 1, "study", number, question, answer, False, known, None, None)
+        StudyItem(n, 1, 1, "study", number, question, answer, known, None)
         for n, question in enumerate(questions)
     ]
     return Group(number, items, (), {})

@@ -390,15 +390,8 @@ def test_damaged_weights_are_one_clear_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["altered", "missing"])
 def test_a_folder_that_lists_its_hashes_names_the_file_that_is_wrong(tmp_path: Path, harm: str) -> None:
-    import hashlib
-    import json
-
     folder = tiny_model(tmp_path / "m")
-    hashes = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir() if path.name in ("model.safetensors", "tokenizer.json")
-    }
-    (folder / "hashes.json").write_text(json.dumps(hashes))
+    loading.list_hashes(folder)
     LocalModel.open(folder)
     if harm == "altered":
         (folder / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes() + b" ")
@@ -406,6 +399,15 @@ def test_a_folder_that_lists_its_hashes_names_the_file_that_is_wrong(tmp_path: P
         (folder / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"tokenizer\.json"):
         LocalModel.open(folder)
+
+
+def test_the_bundled_reader_lists_its_hashes(tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    shutil.copytree(loading.READER, folder)
+    assert loading.fingerprint(folder) == loading.fingerprint(loading.READER)
+    (folder / "generation_config.json").unlink()
+    with pytest.raises(ModelError, match="incomplete"):
+        loading.fingerprint(folder)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

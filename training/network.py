@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from agent_memory.models import loading
 from training.attention import HEAD, Attention
 
 Tensor = torch.Tensor
@@ -157,10 +158,11 @@ def llama(weights: dict[str, Tensor], size: Size, *, pad: int, end: int) -> Any:
 
 
 def export(weights: dict[str, Tensor], size: Size, tokenizer: Any, folder: Path) -> None:
-    """Writes what `transformers` loads, in float16, which keeps more of a weight than bfloat16."""
+    """Writes what `transformers` loads, in float16, which keeps more than bfloat16; and the hashes."""
     model = llama(weights, size, pad=tokenizer.pad_token_id, end=tokenizer.eos_token_id).to(torch.float16)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    loading.list_hashes(folder)
 
 
 def describe(size: Size) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Asking a local model: the one form in which study, exam and gate put a question.
+"""Asking a local model: the one form in which study and exam put a question, and what an answer says.
 
 A question is the user's turn under the short system text of `ask`; the block, where there is one, stands
 where `prompt.py` puts it. Answers are greedy. What a version is not sure of is left to the base (`doubted`).

@@ -21,7 +21,7 @@ from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.lessons import Lessons, lessons
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.study_set import StudySet
-from agent_memory.consolidation.work import Work, load_episodes
+from agent_memory.consolidation.work import Work
 from agent_memory.durable import sync_folder
 from agent_memory.store import tables
 
@@ -97,12 +97,10 @@ def train(
 
 def lessons_of(work: Work, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig) -> Lessons:
     """What the run trains on, with all targets."""
-    with work.database.read() as connection:
-        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     return lessons(
         work,
         chosen.studied,
-        episodes,
+        work.episodes(),
         trained_on,
         wordings=chosen.wordings,
         examined=chosen.examined,

@@ -1,4 +1,4 @@
-"""Complete: groups get their exam, borrow phrasings, and learn what the base knew already.
+"""Complete: groups get their exam, borrow phrasings, and are marked where the base knows them already.
 
 Of a group with three or more different questions the one least like the others is examined; a smaller group
 is examined in a wrapping that no study item ever has. Phrasings are borrowed from other episodes
@@ -34,7 +34,7 @@ from agent_memory.consolidation.questions import (
     normalise,
 )
 from agent_memory.consolidation.study import Answered, View, row, views_of
-from agent_memory.consolidation.work import Work, load_episodes
+from agent_memory.consolidation.work import Work
 from agent_memory.durable import write_file
 from agent_memory.store import tables
 
@@ -103,8 +103,8 @@ def complete(work: Work, *, config: StudyConfig) -> None:
 def groups_of(work: Work) -> dict[int, list[Group]]:
     """All groups of the selected episodes."""
     i = tables.study_items.c
+    episodes = work.episodes()
     with work.database.read() as connection:
-        episodes = load_episodes(connection, [one.episode_pk for one in work.selected()])
         found = rows.load(
             connection,
             and_(

@@ -29,6 +29,7 @@ from agent_memory.consolidation.items import StudyItem, load, not_retired
 from agent_memory.consolidation.parts import covered
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.store import tables
+from agent_memory.store.views import marks
 
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Item
@@ -133,19 +134,15 @@ def results(connection: Connection, version_id: str | None) -> dict[int, bool]:
 
 
 def slow(connection: Connection, version_id: str) -> tuple[str, ...]:
-    """The ids of the episodes that a version knows: every sentence asked about, every exam item right.
-
-    In their present revision.
-    """
-    x, e = tables.exam_results.c, tables.episodes.c
-    marks = connection.execute(
-        select(e.id, and_(x.correct, x.covered).label("known"))
-        .join(tables.episodes, and_(e.pk == x.episode_pk, e.revision == x.revision))
-        .where(x.version_id == version_id)
+    """The ids of the episodes that a version verifiably knows, in their present revision (view `marks`)."""
+    e, m = tables.episodes.c, marks.c
+    known = (
+        select(e.id)
+        .join(marks, and_(m.episode_pk == e.pk, m.revision == e.revision))
+        .where(m.version_id == version_id, m.mark == "slow")
         .order_by(e.pk)
-    ).all()
-    failed = {row.id for row in marks if not row.known}
-    return tuple(dict.fromkeys(row.id for row in marks if row.id not in failed))
+    )
+    return tuple(connection.execute(known).scalars())
 
 
 def closed_book(marked: Sequence[Marked], *, new: set[int], before: Mapping[int, bool]) -> dict[str, float]:

@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 
 from agent_memory.durable import BESIDE, refusal, sync_folder
 from agent_memory.errors import InvalidInput, ModelError
-from agent_memory.models import adapters
+from agent_memory.models import adapters, loading
 from agent_memory.models.adapters import Adapter
 from agent_memory.models.local import LocalModel
 
 #: Files of a base folder that are not part of the model itself.
-_LEFT_OUT = (adapters.MANIFEST, "hashes.json", "README.md")
+_LEFT_OUT = (adapters.MANIFEST, loading.HASHES, "README.md")
 
 
 def export_adapter(adapter: Path, target: Path, *, base: str) -> None:

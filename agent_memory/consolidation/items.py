@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Targets
 
 _COLUMNS = (
-    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "reversed", "known",
-    "targets", "superseded_by",
+    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "known",
+    "targets",
 )  # fmt: skip
 
 
@@ -36,10 +36,8 @@ class StudyItem:
     answer_group: int
     question: str
     answer: str
-    reversed: bool
     known: bool | None
     targets: bytes | None
-    superseded_by: int | None
 
 
 def not_retired() -> ColumnElement[bool]:

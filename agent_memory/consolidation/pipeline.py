@@ -13,7 +13,6 @@ it as failed.
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,12 +33,13 @@ from agent_memory.consolidation.change import change
 from agent_memory.consolidation.complete import complete
 from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.runs import Run
-from agent_memory.consolidation.select import selection
+from agent_memory.consolidation.select import Selection, selection
 from agent_memory.consolidation.study import answer, write
 from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.consolidation.turn import turn
-from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled, load_episodes
+from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled
 from agent_memory.consolidation.writers import QuestionWriter
+from agent_memory.durable import refusal
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -134,20 +134,25 @@ def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run |
     found = runs.unfinished(database, namespace_id, base=base, seed=setting.seed, settings=settings)
     if found is not None:
         return found, ["a killed run was resumed"]
-    with database.read() as connection:
-        chosen = selection(
-            connection,
-            namespace_id,
-            config=setting.config.select,
-            base=base,
-            trusted_sources=setting.trusted_sources,
-            now=database.now(),
-            writer=setting.writer.name,
-        )
+    chosen = selected(database, namespace_id, setting)
     if not chosen.chosen:
         return None, list(chosen.notes)
     run = runs.begin(database, namespace_id, chosen, base=base, seed=setting.seed, settings=settings)
     return run, list(chosen.notes)
+
+
+def selected(database: Database, namespace_id: int, setting: Setting) -> Selection:
+    """What a run would take up now."""
+    with database.read() as connection:
+        return selection(
+            connection,
+            namespace_id,
+            config=setting.config.select,
+            base=setting.model.fingerprint,
+            trusted_sources=setting.trusted_sources,
+            now=database.now(),
+            writer=setting.writer.name,
+        )
 
 
 def work_of(database: Database, namespace_id: int, run: Run, setting: Setting, *, progress: Progress) -> Work:
@@ -194,7 +199,7 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if refusal(error) is StoreFull:
             raise StoreFull(
                 "no space is left; free some and call consolidate() again: the run goes on"
             ) from error
@@ -245,8 +250,6 @@ def study(work: Work, setting: Setting, figures: Figures) -> None:
 
 def anchors_of(work: Work, chosen: StudySet, config: ConsolidationConfig) -> tuple[Anchors, Anchors]:
     """The anchors to train on, and those to examine, as many as a run with these items needs."""
-    with work.database.read() as connection:
-        episodes = load_episodes(connection, [row.episode_pk for row in work.selected()])
     train, exam = config.distill, config.exam
     items = sum(1 + chosen.wordings[item.pk] for item in chosen.studied)
     steps = passes(items, train) * math.ceil(items / train.batch_items)
@@ -255,7 +258,7 @@ def anchors_of(work: Work, chosen: StudySet, config: ConsolidationConfig) -> tup
         unknown=(min(train.unknown_items, steps * train.batch_anchors), exam.unknown_items),
         scenes=(min(train.scenes, steps * train.batch_scenes), exam.scenes),
     )
-    return anchors(work, [*chosen.studied, *chosen.exams], episodes, amounts=amounts)
+    return anchors(work, [*chosen.studied, *chosen.exams], work.episodes(), amounts=amounts)
 
 
 def _examine(
@@ -317,7 +320,7 @@ def _decide(
 def _report(
     work: Work,
     run: Run,
-    outcome: Literal["promoted", "rejected", "nothing", "dry-run"],
+    outcome: Literal["promoted", "rejected", "nothing"],
     figures: Figures,
     *,
     scores: Mapping[str, float] | None = None,

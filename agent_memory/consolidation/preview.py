@@ -33,7 +33,7 @@ from agent_memory.consolidation.candidate import lessons_of, train
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
-from agent_memory.consolidation.select import Selection, selection
+from agent_memory.consolidation.select import Selection
 from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.consolidation.work import Progress, Work
 from agent_memory.errors import RunBusy
@@ -65,16 +65,7 @@ def preview(
     with runs.held(database.path, namespace):
         _clear(database, namespace_id)
         base = setting.model.fingerprint
-        with database.read() as connection:
-            whole = selection(
-                connection,
-                namespace_id,
-                config=setting.config.select,
-                base=base,
-                trusted_sources=setting.trusted_sources,
-                now=database.now(),
-                writer=setting.writer.name,
-            )
+        whole = pipeline.selected(database, namespace_id, setting)
         if not whole.chosen:
             return pipeline.nothing(whole.notes)
         sample = _sample(whole, most=setting.config.select.dry_run_episodes, seed=setting.seed)

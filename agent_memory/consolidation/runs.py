@@ -24,6 +24,7 @@ from agent_memory.consolidation.select import Selection
 from agent_memory.errors import RunBusy, RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
+from agent_memory.store.keys import chunks
 from agent_memory.types import Namespace
 
 
@@ -34,7 +35,6 @@ class Run:
     id: str
     parent: str | None
     seed: int
-    resumed: bool
 
     @property
     def version_id(self) -> str:
@@ -84,7 +84,7 @@ def unfinished(
             return None
         if row.base == base and row.seed == seed and row.settings == settings:
             connection.execute(update(tables.runs).where(r.id == row.id).values(holder=holder_name()))
-            return Run(row.id, row.parent_version_id, row.seed, resumed=True)
+            return Run(row.id, row.parent_version_id, row.seed)
     why = "it was begun with another model, another seed or other settings"
     end(database, row.id, state="failed", reasons=[why])
     return None
@@ -108,8 +108,12 @@ def begin(
     seed: int,
     settings: Mapping[str, Any],
 ) -> Run:
-    """Writes the row of a new run and what it selected."""
-    run = Run(uuid.uuid4().hex[:16], chosen.parent, seed, resumed=False)
+    """Writes the row of a new run and what it selected.
+
+    Raises:
+        RunFailed: an episode was forgotten since it was selected.
+    """
+    run = Run(uuid.uuid4().hex[:16], chosen.parent, seed)
     with database.write() as connection:
         connection.execute(
             insert(tables.runs).values(
@@ -148,10 +152,8 @@ def _refuse_forgotten(connection: Any, namespace_id: int, chosen: Selection) -> 
     e = tables.episodes.c
     pks = [one.pk for one in chosen.chosen]
     there = 0
-    for start in range(0, len(pks), 500):
-        some = connection.execute(
-            select(e.pk).where(e.namespace_id == namespace_id, e.pk.in_(pks[start : start + 500]))
-        )
+    for few in chunks(pks):
+        some = connection.execute(select(e.pk).where(e.namespace_id == namespace_id, e.pk.in_(few)))
         there += len(some.all())
     if there != len(pks):
         raise RunFailed("an episode was forgotten while it was being selected: call consolidate() again")
@@ -164,7 +166,6 @@ def end(
     state: str,
     outcome: str | None = None,
     reasons: list[str] | None = None,
-    report: Mapping[str, Any] | None = None,
 ) -> None:
     """Ends a run that is not promoted; its candidate, if there is one, is rejected; then its folder goes.
 
@@ -175,7 +176,7 @@ def end(
         connection.execute(
             update(tables.runs)
             .where(r.id == run_id, r.state == "running")
-            .values(state=state, outcome=outcome, reasons=reasons or [], report=dict(report or {}))
+            .values(state=state, outcome=outcome, reasons=reasons or [], report={})
         )
         connection.execute(update(tables.runs).where(r.id == run_id).values(finished_at=database.now()))
         versions.reject(

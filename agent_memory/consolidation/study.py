@@ -159,7 +159,7 @@ def _save_drafts(
 
 
 def answer(work: Work, *, config: StudyConfig) -> None:
-    """Replaces drafts by items with the teacher's answer, without targets yet."""
+    """Replaces drafts by items with the teacher's answer and its targets."""
     for mark, pks in work.chunks("answer"):
         views = views_of(work, pks, config=config)
         crowds = crowds_of(work, views)

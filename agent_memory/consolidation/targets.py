@@ -111,8 +111,8 @@ def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Tar
 def divergence(model: LocalModel, items: Sequence[Item], targets: Targets) -> list[float]:
     """KL from targets to the model as it is worn now, after `item.student`: nats per answer token, per item.
 
-    Call it inside `model.wearing(...)`. It is the surprise of an item, the teacher-student gap of a preview
-    and the drift on anchors. When memory runs out, what is left is done in passes of half the size.
+    Call it inside `model.wearing(...)`. It is how far a version has drifted on anchors. When memory
+    runs out, what is left is done in passes of half the size.
 
     Raises:
         RunFailed: not even one sequence fits into memory.

@@ -27,6 +27,7 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, insert, or_, s
 from agent_memory.errors import AdapterRefused, NotFound, RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
+from agent_memory.store.keys import chunks
 from agent_memory.types import Version
 
 TAINTED = "tainted: an episode in it was forgotten"
@@ -269,8 +270,7 @@ def _erase_items(connection: Connection, pks: Sequence[int]) -> set[int]:
         select(i.pk, i.episode_pk).where(or_(i.episode_pk.in_(pks), i.pk.in_(seen)))
     ).all()
     x = tables.exam_results.c
-    for start in range(0, len(doomed), 500):
-        some = [row.pk for row in doomed[start : start + 500]]
+    for some in chunks([row.pk for row in doomed]):
         connection.execute(delete(tables.exam_results).where(x.item_pk.in_(some)))
         connection.execute(delete(tables.study_context).where(c.item_pk.in_(some)))
         connection.execute(

@@ -17,6 +17,7 @@ from agent_memory.consolidation.asking import Asker
 from agent_memory.errors import RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
+from agent_memory.store.keys import chunks
 from agent_memory.types import Episode
 
 if TYPE_CHECKING:
@@ -117,6 +118,11 @@ class Work:
         with self.database.read() as connection:
             return list(connection.execute(wanted.order_by(s.episode_pk)))
 
+    def episodes(self) -> dict[int, Episode]:
+        """What the run selected, by key."""
+        with self.database.read() as connection:
+            return load_episodes(connection, [row.episode_pk for row in self.selected()])
+
 
 def cancelled(run_id: str) -> RunFailed:
     """The error of a run that a forget has ended."""
@@ -133,8 +139,8 @@ def load_episodes(connection: Connection, pks: Sequence[int]) -> dict[int, Episo
     """Episodes by key."""
     e = tables.episodes
     found: dict[int, Episode] = {}
-    for start in range(0, len(pks), 500):
-        for row in connection.execute(select(e).where(e.c.pk.in_(pks[start : start + 500]))):
+    for few in chunks(pks):
+        for row in connection.execute(select(e).where(e.c.pk.in_(few))):
             columns = {name: value for name, value in row._mapping.items() if name in _OF_AN_EPISODE}
             found[row.pk] = Episode(**columns)
     return found

@@ -117,9 +117,9 @@ def read(folder: Path, *, base: str, modules: Modules | None) -> Adapter:
     `base` is the fingerprint of the model that will wear it, `modules` are that model's linear modules; None
     where no model is in memory, and the matrices are checked against each other only.
 
-    Raises: AdapterRefused: a file is missing, extra or altered; a tensor is missing, extra, of another
-        shape or not
-            finite; the base is another one; a setting is unknown or out of bounds.
+    Raises:
+        AdapterRefused: a file is missing, extra or altered; a tensor is missing, extra, of another shape or
+            not finite; the base is another one; a setting is unknown or out of bounds.
     """
     present = {
         path.name if path.is_file() and not path.is_symlink() else f"{path.name} (no plain file)"
@@ -190,7 +190,11 @@ def _check_tensors(
 
 
 def expected_shapes(config: Mapping[str, Any], modules: Modules) -> dict[str, tuple[int, int]]:
-    """Names and shapes of the matrices that LoRA with these settings has on these modules."""
+    """Names and shapes of the matrices that LoRA with these settings has on these modules.
+
+    Raises:
+        AdapterRefused: the settings name none of the modules.
+    """
     rank, shapes = config["r"], {}
     for name, (rows, columns) in modules.items():
         if any(name == target or name.endswith(f".{target}") for target in config["target_modules"]):

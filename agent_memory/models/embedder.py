@@ -237,8 +237,7 @@ def as_embedder(embeddings: Any = None) -> Embedder:
 
     Args:
         embeddings: None, an object with LangChain's `embed_documents` and `embed_query`, or a function from
-        a list
-            of texts to a list of vectors.
+            a list of texts to a list of vectors.
 
     Raises:
         InvalidInput: it is none of these.

@@ -19,8 +19,13 @@ from agent_memory.errors import AgentMemoryError, ModelError
 #: The base that the package carries.
 READER = Path(__file__).parent / "reader"
 
-#: Written by the reader's training: {file name: sha256}; checked at load where it exists.
+#: {file name: sha256} of a base's files, which lies beside the bundled reader's; checked where it exists.
 HASHES = "hashes.json"
+
+#: From here on a tokenizer's longest text is transformers' way to say that none is stated (chosen).
+_UNSTATED = 10**9
+#: The window where neither model nor tokenizer states one (chosen).
+_USUAL_WINDOW = 4096
 
 #: What decides what a base says.
 _PATTERNS = (
@@ -53,17 +58,29 @@ def fingerprint(folder: Path) -> str:
     Raises:
         ModelError: no safetensors weights; or a file is missing or altered, if the folder lists its hashes.
     """
-    names = sorted({path.name for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()})
-    if "config.json" not in names:
+    hashes = _hashes(folder)
+    if "config.json" not in hashes:
         raise ModelError(f"{folder} is no model folder: config.json is missing")
-    if not any(name.endswith(".safetensors") for name in names):
+    if not any(name.endswith(".safetensors") for name in hashes):
         raise ModelError(f"{folder} has no safetensors weights; other formats may run code and are not read")
-    hashes = {}
-    for name in names:
-        with (folder / name).open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     _compare(folder, hashes)
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def list_hashes(folder: Path) -> None:
+    """Writes `HASHES` into the folder of a base, so that a file that is altered or lost later is noticed."""
+    text = json.dumps(_hashes(folder), indent=1, sort_keys=True)
+    (folder / HASHES).write_text(text + "\n", encoding="utf-8")
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of every file that decides what the base says, by name."""
+    found = {path for pattern in _PATTERNS for path in folder.glob(pattern) if path.is_file()}
+    hashes = {}
+    for path in sorted(found):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def load(folder: Path, *, device: str) -> tuple[Any, Any]:
@@ -176,7 +193,7 @@ def window_of(model: Any, tokenizer: Any) -> int:
     stated = (
         getattr(model.config, "max_position_embeddings", None), getattr(tokenizer, "model_max_length", None)
     )
-    return min((int(n) for n in stated if n and n < 10**9), default=4096)
+    return min((int(n) for n in stated if n and n < _UNSTATED), default=_USUAL_WINDOW)
 
 
 @contextmanager

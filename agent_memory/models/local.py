@@ -45,7 +45,8 @@ class LocalModel:
         notes: fallbacks in use, for the report (no system role, no chat template, no packing).
         forward_tokens: most tokens of one forward pass over packed rows.
         head_chunk: most positions whose logits exist at once.
-        worn: the adapters on the base; for `distill` only, inside `wearing`.
+        worn: the adapters on the base; only `distill` changes what it holds, inside `wearing`.
+        form: how several sequences go through the network at once (`forms.py`).
     """
 
     def __init__(
@@ -111,7 +112,11 @@ class LocalModel:
 
     @property
     def made_here(self) -> bool:
-        """Whether `training/reader.py` made the base, which knows our short requests, in English."""
+        """Whether `training/reader.py` made the base, as it did the bundled one.
+
+        On this rests all that holds for the reader alone: it knows our short requests, in English, asks about
+        a text part by part, declines in one way, tells how sure it is, and reads few results best.
+        """
         return (self.folder / "training.json").is_file()
 
     @property

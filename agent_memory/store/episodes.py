@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from agent_memory.config import StoreConfig, TrustConfig
 from agent_memory.errors import EmbeddingError, InvalidInput, NotFound
 from agent_memory.store import erase, filters, lexical, vectors
 from agent_memory.store.checks import Draft, check_ids, check_metadata, check_text, content_hash, draft
 from agent_memory.store.database import Database
+from agent_memory.store.owners import own, owner_of
 from agent_memory.store.rows import Known, episode_of, insert_all, live, new_episode, new_id, record
-from agent_memory.store.tables import episode_history, episodes, namespaces
+from agent_memory.store.tables import episode_history, episodes
 from agent_memory.types import Added, Episode, Namespace
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts -> (N, D), finite; raises EmbeddingError
@@ -271,8 +272,7 @@ class EpisodeStore:
     def namespace_id(self, connection: Connection, namespace: Namespace) -> int | None:
         """The key of a namespace; None where nothing was ever added to it."""
         if namespace not in self._ids:
-            query = select(namespaces.c.id).where(namespaces.c.key == namespace.key)
-            found = connection.execute(query).scalar()
+            found = owner_of(connection, namespace)
             if found is None:
                 return None
             self._ids[namespace] = found
@@ -281,15 +281,7 @@ class EpisodeStore:
     def own(self, connection: Connection, namespace: Namespace, *, now: datetime) -> int:
         """The key of a namespace, made where it is missing; remembered only once it is committed."""
         found = self.namespace_id(connection, namespace)
-        if found is not None:
-            return found
-        row = {
-            "key": namespace.key,
-            "user_id": namespace.user_id,
-            "agent_id": namespace.agent_id,
-            "created_at": now,
-        }
-        return int(connection.execute(insert(namespaces).values(row).returning(namespaces.c.id)).scalar_one())
+        return own(connection, namespace, now=now) if found is None else found
 
     def _row(self, connection: Connection, namespace: Namespace, episode_id: object) -> Row[Any]:
         (wanted,) = check_ids([episode_id])

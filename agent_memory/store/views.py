@@ -8,6 +8,8 @@ is the exam result of (episode revision, version), never a column.
 
 from __future__ import annotations
 
+from sqlalchemy import column, table
+
 #: Name -> SELECT, in the common dialect of SQLite and PostgreSQL; created in this order.
 VIEWS = {
     "marks": """
@@ -49,3 +51,8 @@ VIEWS = {
         SELECT n.user_id, n.agent_id, x.reason, x.episodes, x.unserved_at, x.erased_at
         FROM erasures x JOIN namespaces n ON n.id = x.namespace_id""",
 }
+
+#: The view `marks`, to select from.
+marks = table(
+    "marks", column("version_id"), column("episode_pk"), column("revision"), column("mark"),
+)  # fmt: skip

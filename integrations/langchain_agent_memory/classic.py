@@ -52,11 +52,9 @@ class ConsolidatingMemory(BaseMemory):  # type: ignore[misc]  # the checker does
         """The context block for the input, "" when nothing is recalled."""
         if self.retrieval == "none":
             return {self.memory_key: ""}
-        settings = self.memory.config.prompt
-        budget = settings.budget_tokens if self.budget_tokens is None else self.budget_tokens
         found = self.memory.context(
             self._only(inputs, self.input_key, "input"),
-            budget_tokens=budget,
+            budget_tokens=self.budget_tokens,
             retrieval=self.retrieval,
             **self._owner,
         )
