@@ -18,29 +18,23 @@ names somebody it was never taught about, the base answers after all (`asking.do
 is in view is never read by weights that were trained to answer without it, and what is not in view is still
 known.
 
-Only where a version is served is a block lean; the bare base, or another version, gets all. What is
-served and what it knows are read in one snapshot; who hears a version asks afterwards whether it may speak
-(`Served.still`). Neither `ask` nor `chat` records anything.
+Only where a version is served is a block lean; the bare base, or another version, gets all (`served.py`).
+Neither `ask` nor `chat` records anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from sqlalchemy import Connection, and_, exists, select
+from typing import TYPE_CHECKING, Any
 
 from agent_memory import prompt
-from agent_memory.config import PromptConfig
-from agent_memory.consolidation import examine, taught, versions
+from agent_memory.config import PromptConfig, SearchConfig
 from agent_memory.consolidation.asking import abstains, by_heart, heard
-from agent_memory.errors import InvalidInput, NotFound
-from agent_memory.store import tables
-from agent_memory.store.database import Database
-from agent_memory.types import Answer, Context, Episode, Retrieval, SearchResult
+from agent_memory.errors import InvalidInput
+from agent_memory.served import Served
+from agent_memory.types import Answer, Context, Episode, Reader, Retrieval, SearchResult
 
 if TYPE_CHECKING:
     from agent_memory.models.local import LocalModel
@@ -58,28 +52,14 @@ NEWS = 0.5
 #: Results that a block may use where the bundled reader reads it, and where another does.
 FEW, MANY = 2, 10
 
+#: Results that a search may be asked for, unless told.
+LARGEST = SearchConfig().max_k
+
+#: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
+SEAM_TOKENS = 8
+
 #: Times as many results are asked for as a block may use, since some repeat the query or each other (chosen).
 SPARE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What answers: a version and its folder (None: the bare base), and the ids of what it verifiably knows.
-
-    `heard_of` tells whether the version was taught about the names in a question, `settled` the ids of those
-    among some episodes that cannot be news to it, and `still` whether it was neither forgotten nor, unless it
-    was asked for by its id, rolled back meanwhile. A newer version that was promoted does not silence it.
-    """
-
-    version: str | None
-    adapter: Path | None
-    slow: frozenset[str]
-    heard_of: Callable[[str], bool] = lambda _question: True
-    settled: Callable[[Sequence[Episode]], frozenset[str]] = lambda _episodes: frozenset()
-    still: Callable[[], bool] = lambda: True
-
-
-BASE = Served(None, None, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,57 +78,6 @@ class Known:
 UNKNOWN = Known()
 
 
-def served(
-    database: Database, namespace_id: int | None, *, adapter: str = "active", base: str | None = None
-) -> Served:
-    """The version that is to answer: "active", "base", or one by its id.
-
-    Args:
-        database: the record.
-        namespace_id: whose; None where nothing was ever stored.
-        adapter: which.
-        base: fingerprint of the model at hand; the active version of another base is not served.
-
-    Raises:
-        NotFound: no version by that id can be served in this namespace.
-    """
-    if adapter == "base":
-        return BASE
-    v = tables.versions.c
-    wanted = (
-        v.state == "active"
-        if adapter == "active"
-        else and_(v.id == adapter, v.state.in_(("active", "retired")))
-    )
-    with database.read() as connection:
-        row = connection.execute(select(v.id, v.base).where(v.namespace_id == namespace_id, wanted)).first()
-        if row is not None and base in (None, row.base):
-            return Served(
-                row.id,
-                versions.folder(database.path, row.id),
-                slow=frozenset(examine.slow(connection, row.id)),
-                heard_of=partial(_looked_up, database, taught.heard_of, row.id),
-                settled=partial(_looked_up, database, taught.settled, row.id),
-                still=partial(_looked_up, database, _still, row.id, adapter != "active"),
-            )
-    if adapter != "active":
-        raise NotFound(f"no version {adapter} of this model can be served in this namespace")
-    return BASE
-
-
-def _looked_up(database: Database, tell: Callable[..., Any], *about: Any) -> Any:
-    with database.read() as connection:
-        return tell(connection, *about)
-
-
-def _still(connection: Connection, version_id: str, named: bool) -> bool:
-    v, newer = tables.versions.c, tables.versions.alias().c
-    later = and_(newer.namespace_id == v.namespace_id, newer.created_at > v.created_at)
-    replaced = exists().where(later, newer.state == "active")
-    row = connection.execute(select(v.state, replaced).where(v.id == version_id)).first()
-    return row is not None and (row[0] == "active" or (row[0] == "retired" and (named or bool(row[1]))))
-
-
 # ---------------------------------------------------------------------- context
 
 
@@ -161,7 +90,7 @@ def context(
     known: Known | None = None,
     count: Callable[[str], int] | None = None,
     most: int = MANY,
-    largest: int = 1000,
+    largest: int = LARGEST,
 ) -> Context:
     """The block for a query within a budget.
 
@@ -268,7 +197,7 @@ def attempts(
     messages: Sequence[Mapping[str, Any]],
     what: Served,
     *,
-    reader: Literal["base", "version"],
+    reader: Reader,
     guarded: bool = False,
 ) -> tuple[Attempt, ...]:
     """The tries at an answer, in order; the next one is made where one abstains (`asking.abstains`).
@@ -299,7 +228,7 @@ def known(
     messages: Sequence[Mapping[str, Any]],
     what: Served,
     *,
-    reader: Literal["base", "version"],
+    reader: Reader,
     max_new_tokens: int,
 ) -> Known:
     """What a lean block leaves out, for messages that hold no block yet; see above.
@@ -330,7 +259,7 @@ def respond(
     settings: PromptConfig,
     system: str = "",
     max_new_tokens: int,
-    largest: int = 1000,
+    largest: int = LARGEST,
 ) -> Answer:
     """What is answered to the messages with the recalled block in place: by the base, the version, or both.
 
@@ -343,7 +272,7 @@ def respond(
         raise InvalidInput("there is no user message to answer")
     if retrieval == "lean" and what.adapter is None:
         retrieval = "all"
-    placement: Literal["system", "user"] = settings.placement
+    placement = settings.placement
     bare = len(model.prompt_ids(prompt.compose(messages, system=system, placement=placement)))
     room = model.window - bare - max_new_tokens
     if room < 0:
@@ -355,8 +284,8 @@ def respond(
         found = context(
             search,
             asked[-1],
-            budget_tokens=max(1, min(settings.budget_tokens, room - 8)),
-            retrieval=how if room > 8 else "none",
+            budget_tokens=max(1, min(settings.budget_tokens, room - SEAM_TOKENS)),
+            retrieval=how if room > SEAM_TOKENS else "none",
             known=without,
             count=lambda text: len(model.token_ids(text)),
             most=settings.most_episodes or (FEW if model.made_here else MANY),

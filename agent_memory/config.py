@@ -1,6 +1,7 @@
 """Every knob, by section, with unit, range and why this default.
 
-A part of the memory receives its own section and never the whole. Sections are frozen; make a changed one
+Where no reason is given, the default was chosen: it works in our benchmarks, and others were not compared. A
+part of the memory receives its own section and never the whole. Sections are frozen; make a changed one
 with `Config(search=SearchConfig(recency_half_life_days=30))`.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from agent_memory.types import Placement, Reader, Retrieval
 
 
 class Section(BaseModel):
@@ -50,7 +53,8 @@ class StudyConfig(Section):
     max_answer_tokens: int = Field(default=32, ge=1)
     """Longest answer of the teacher; a longer one is cut and the item dropped."""
     top_k: int = Field(default=20, ge=1)
-    """Log-probabilities kept per answer token; 16-20 lose nothing against all of them (Tinker, SDFT)."""
+    """Log-probabilities kept per answer token; 16-20 lose nothing against all of them (Tinker, SDFT). A
+    change holds for new items; a run trains all with as many as the fewest of its items have."""
     transfer: int = Field(default=10, ge=0)
     """Questions per group borrowed from other episodes, names replaced; the teacher must answer them."""
     nearest: int = Field(default=3, ge=0)
@@ -188,15 +192,15 @@ class ModelConfig(Section):
 class PromptConfig(Section):
     """How recalled episodes reach the model."""
 
-    placement: Literal["system", "user"] = "system"
+    placement: Placement = "system"
     """End of the system message, or before the last user message (for models that ignore system text)."""
-    reader: Literal["base", "version"] = "base"
+    reader: Reader = "base"
     """Who reads a block and earlier turns. "base": the bare base, as well as it ever did; where it declines,
     the served version is asked the question alone. "version": the served version, for bases that keep their
     reading (train with `DistillConfig.batch_scenes`; the gate then rejects what lost it)."""
     budget_tokens: int = Field(default=700, ge=16)
     """Most tokens of a context block in `ask` and `chat`; leaves a third of the bundled reader's window."""
-    retrieval: Literal["all", "lean", "none"] | None = None
+    retrieval: Retrieval | None = None
     """What `ask` and `chat` recall unless told. None is what `benchmarks/consolidation.py` shows to be best:
     lean where a version can tell how certain it is (the bundled reader's, unless it reads by itself), else
     all."""

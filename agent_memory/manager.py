@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agent_memory.config import Config
+from agent_memory.messages import plain_messages
+from agent_memory.progress import Progress, shown
 from agent_memory.store import (
     checkup,
     directory,
@@ -45,7 +47,7 @@ from agent_memory.types import (
     Trust,
     Version,
 )
-from agent_memory.weights import Progress, Weights, plain_messages, shown
+from agent_memory.weights import Weights
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -379,6 +381,7 @@ class MemoryManager:
             RunFailed: a stage failed, or a forget ended the run; the active version is as it was.
             StoreFull: no space is left; called again, the run goes on.
         """
+        self.store.expire()
         with shown(progress) as step:
             return self.weights.consolidate(
                 self._scope(user_id, agent_id), dry_run=dry_run, progress=step, writer=writer, seed=seed

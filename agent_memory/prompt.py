@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from agent_memory.types import Episode
+from agent_memory.types import Episode, Placement
 
 OPEN = "<memory>"
 CLOSE = "</memory>"
@@ -34,7 +34,6 @@ QUESTION_REQUEST = "Write questions about the memory, one per line."
 #: The same once more in the same conversation, for questions that were not written yet.
 QUESTION_REQUEST_AGAIN = "Write other questions about it, one per line."
 
-Placement = Literal["system", "user"]
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
 _DELIMITER = re.compile(r"<(?=\s*/?\s*memory)", re.IGNORECASE)

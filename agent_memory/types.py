@@ -14,6 +14,10 @@ from typing import Any, Literal
 
 Trust = Literal["trusted", "untrusted"]
 Retrieval = Literal["all", "lean", "none"]
+#: Where the block stands: at the end of the system message, or before the last user message.
+Placement = Literal["system", "user"]
+#: Who reads what is in view: the bare base, or the version that is served.
+Reader = Literal["base", "version"]
 VersionState = Literal["candidate", "active", "retired", "rejected", "tainted"]
 
 

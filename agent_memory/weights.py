@@ -1,26 +1,24 @@
 """Weights: the slow half of one open memory, as the manager uses it.
 
 It opens the base model at its first use, and joins what the parts need of each other: consolidation gets a
-question writer and the search for nearest episodes, answering gets the served version and its marks. All
-logic is theirs.
+question writer and the search for nearest episodes, answering gets the served version and its marks.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
-from agent_memory import answer, prompt
+from agent_memory import answer, prompt, served
 from agent_memory.config import Config
 from agent_memory.errors import AdapterRefused, InvalidInput, NotFound
+from agent_memory.progress import Progress
 from agent_memory.store.database import Database
 from agent_memory.store.owners import owner_of
 from agent_memory.store.tables import episodes, namespaces
@@ -45,9 +43,6 @@ logger = logging.getLogger(__name__)
 SearchIn = Callable[[Namespace, str, int], Sequence[SearchResult]]
 #: Characters of an episode that the search for its like reads (chosen).
 MOST_OF_A_TEXT = 2000
-
-#: Told the stage, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
 
 
 class Weights:
@@ -85,7 +80,7 @@ class Weights:
     ) -> Context:
         """The block for a query; see `answer.context`. Tokens are the base's own where it is open."""
         model = self._model
-        what = self._served(namespace, "active") if retrieval == "lean" else answer.BASE
+        what = self._served(namespace, "active") if retrieval == "lean" else served.BASE
         return answer.context(
             self._of(namespace),
             query,
@@ -130,7 +125,7 @@ class Weights:
         except AdapterRefused:  # its folder may be gone by now
             if what.still():
                 raise
-        return say(what=answer.BASE)
+        return say(what=served.BASE)
 
     def ask(
         self, namespace: Namespace, question: str, *, retrieval: Retrieval | None, adapter: str
@@ -158,8 +153,8 @@ class Weights:
     def _of(self, namespace: Namespace) -> answer.Search:
         return lambda query, most: self._search(namespace, query, most)
 
-    def _served(self, namespace: Namespace, adapter: str, *, base: str | None = None) -> answer.Served:
-        return answer.served(self._database, self._owner(namespace), adapter=adapter, base=base)
+    def _served(self, namespace: Namespace, adapter: str, *, base: str | None = None) -> served.Served:
+        return served.find(self._database, self._owner(namespace), adapter=adapter, base=base)
 
     # ------------------------------------------------------------------ consolidation
 
@@ -247,82 +242,35 @@ class Weights:
         owner = self._owner(namespace)
         if owner is None:
             raise NotFound("no version is active: the bare base is served already")
-        served, passed = versions.rollback(self._database, owner)
+        now_served, passed = versions.rollback(self._database, owner)
         for why in passed:
             logger.warning("rollback passed over %s", why)
-        return next((version for version in self.versions(namespace) if version.id == served), None)
+        return next((version for version in self.versions(namespace) if version.id == now_served), None)
 
     def export(self, namespace: Namespace, path: Path, *, what: Literal["adapter", "model"]) -> None:
         """Writes the active version as files for other software.
 
         Raises:
-            NotFound: no version is active.
+            NotFound: no version is active, or it is forgotten meanwhile.
             InvalidInput: the path exists and is not empty.
             AdapterRefused: the version failed its checks.
         """
-        from agent_memory.consolidation import export, versions
+        from agent_memory.consolidation import export
 
-        owner = self._owner(namespace)
-        row = None
-        if owner is not None:
-            with self._database.read() as connection:
-                row = versions.active(connection, owner)
-        if row is None:
+        found = self._served(namespace, "active")
+        if found.adapter is None:
             raise NotFound("no version is active, so there is nothing to export: consolidate first")
-        place = versions.folder(self._database.path, row.id)
-        if what == "adapter":
-            export.export_adapter(place, path, base=row.base)
-        else:
-            export.export_model(self.model, place, path)
+        try:
+            if what == "adapter":
+                export.export_adapter(found.adapter, path, base=found.base, still=found.still)
+            else:
+                export.export_model(self.model, found.adapter, path, still=found.still)
+        except AdapterRefused as refused:  # its folder may be gone by now
+            if found.still():
+                raise
+            raise NotFound("the version was forgotten meanwhile: nothing is exported") from refused
 
     def _owner(self, namespace: Namespace) -> int | None:
         """The key of the namespace; None where nothing was ever stored in it."""
         with self._database.read() as connection:
             return owner_of(connection, namespace)
-
-
-def plain_messages(messages: Sequence[Any]) -> list[dict[str, str]]:
-    """Messages of any of the usual kinds as role and content: mappings, pairs, or LangChain's.
-
-    Raises:
-        InvalidInput: one of them is nothing of the kind, or its content is no text.
-    """
-    return [_plain(message) for message in messages]
-
-
-_ROLES = {"human": "user", "user": "user", "ai": "assistant", "assistant": "assistant", "system": "system"}
-
-
-def _plain(message: Any) -> dict[str, str]:
-    if isinstance(message, Mapping):
-        role, content = message.get("role"), message.get("content")
-    elif isinstance(message, tuple) and len(message) == 2:
-        role, content = message
-    else:
-        role, content = getattr(message, "type", None), getattr(message, "text", None)
-    if role not in _ROLES or not isinstance(content, str):
-        raise InvalidInput("a message has a role (user, assistant or system) and a text as content")
-    return {"role": _ROLES[role], "content": str(content)}
-
-
-@contextmanager
-def shown(progress: Progress | bool) -> Iterator[Progress]:
-    """A function to tell progress to: the caller's, a bar on a terminal, or nobody."""
-    if callable(progress):
-        yield progress
-        return
-    if not progress or not sys.stderr.isatty():
-        yield lambda stage, done, total: None  # noqa: ARG005 (nobody listens)
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def step(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield step

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent_memory import answer, prompt
+from agent_memory import answer, prompt, served
 from agent_memory.consolidation import taught, versions
 from agent_memory.consolidation.asking import Asker, abstains, declines, same
 from agent_memory.consolidation.lessons import MOST_WORDINGS, in_wordings
@@ -117,7 +117,7 @@ class Examined:
     def known(self, questions: Sequence[str]) -> list[answer.Known]:
         """What the version knows of each question alone; see `answer.known`."""
         owner = self.memory.weights._owner(self.memory.fixed or Namespace("bench", None))
-        what = answer.served(self.memory.database, owner)
+        what = served.find(self.memory.database, owner)
         messages = [
             prompt.compose([{"role": "user", "content": question}], system=prompt.ASK_SYSTEM)
             for question in questions

@@ -174,7 +174,8 @@ EPISODES = {"run": 100, "changed": 20, "shuffled": 50, "ablation": 20, "cross-en
 ALL = (
     ("run", "--episodes", "20"), ("run", "--episodes", "100"), ("run", "--episodes", "100", "--seed", "1"),
     ("run", "--episodes", "100", "--seed", "2"), ("shuffled",), ("changed",), ("ablation",),
-    ("cross-entropy",), ("sequential",), ("kills",), ("kills-reader",), ("run", "--episodes", "500"),
+    ("cross-entropy",), ("sequential",), ("kills",), ("kills-reader",), ("run", "--episodes", "50"),
+    ("run", "--episodes", "500"),
 )  # fmt: skip
 
 

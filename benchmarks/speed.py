@@ -2,7 +2,8 @@
 
     python benchmarks/speed.py time       20 episodes to the same exam score: ours, the published loop, TRL
     python benchmarks/speed.py memory     peak memory at the shape of Qwen2.5-0.5B, ours and the published loop
-    python benchmarks/speed.py shapes [--sizes 0.5B 1.5B 7B]   tokens/s on random weights
+    python benchmarks/speed.py shapes [--sizes 0.5B 1.5B 7B]   tokens/s on random weights, and how much of a
+                                          large matrix product's speed the model's own operations reach
 
 Each measurement runs in a process of its own. `time` gives every loop the same study items, LoRA modules
 and anchors (TRL knows none); what it takes to check the score is not counted. Wall time depends on what
@@ -41,30 +42,60 @@ SHAPES = {
            "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False},
 }  # fmt: skip
 TRL = ("trl==1.16.0", "datasets>=4", "accelerate")  # `loops.trl` uses what TRL calls experimental
+EPISODE = 20  # study items that stand for an episode in `shapes` (chosen)
+TRIED = 5  # matrix products by which a device's speed is measured
 CHECK_SECONDS = 15.0  # of work between two looks at the exam score
 # Each item once and no more, for `memory` and `shapes`; random weights learn nothing (chosen).
 ONE_PASS = DistillConfig(epochs=1, more_steps=0, batch_items=20, batch_anchors=20, learnt=0.999)
 
 
 class Clock:
-    """Wall and processor seconds of work, without what happens while it is stopped."""
+    """Wall and processor seconds of work, without what happens while it is stopped.
 
-    def __init__(self) -> None:
+    On a GPU it waits for what was begun there, whenever it is started or stopped.
+    """
+
+    def __init__(self, device: str) -> None:
         self.wall = self.processor = 0.0
+        self._device = device
         self.start()
 
     def start(self) -> None:
         """Goes on."""
+        wait_for(self._device)
         self._from = (time.monotonic(), time.process_time())
 
     def stop(self) -> None:
         """Adds what has passed."""
+        wait_for(self._device)
         self.wall += time.monotonic() - self._from[0]
         self.processor += time.process_time() - self._from[1]
 
     def read(self) -> dict[str, float]:
         """Both, rounded."""
         return {"seconds": round(self.wall, 2), "processor_seconds": round(self.processor, 2)}
+
+
+def wait_for(device: str) -> None:
+    """Until all that was begun on a GPU is done."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def attainable(device: str) -> float:
+    """Operations a second in one large matrix product on the device, in the type that training uses there."""
+    import torch
+
+    size, dtype = (8192, torch.bfloat16) if device.startswith("cuda") else (1024, torch.float32)
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    a @ b  # the first is slower
+    clock = Clock(device)
+    for _ in range(TRIED):
+        a @ b
+    clock.stop()
+    return TRIED * 2 * size**3 / clock.wall
 
 
 def ours(args: argparse.Namespace) -> dict[str, Any]:
@@ -79,14 +110,14 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     model = LocalModel.open(args.model, device=args.device)
     some = material(model, episodes=args.episodes, seed=args.seed)
     before = peak_mb(args.device)
-    clock, teacher = Clock(), Clock()
+    clock, teacher = Clock(args.device), Clock(args.device)
     with model.wearing(None):
         items, anchors = answered(model, some)
     cached = [targets.compute(model, pool) for pool in (items, anchors)]
     teacher.stop()
     with tempfile.TemporaryDirectory() as folder:
         trained = distill.train(
-            model, items, targets=cached[0], anchors=anchors, anchor_targets=cached[1], parent=None,
+            model, distill.Lessons(items, cached[0], anchors, cached[1]), parent=None,
             config=DistillConfig(), seed=args.seed, folder=Path(folder),
         )  # fmt: skip
         clock.stop()
@@ -117,7 +148,7 @@ def rival(args: argparse.Namespace) -> dict[str, Any]:
     with model.wearing(None, training=True) as network:
         items, anchors = answered(model, some)
         found: dict[str, Any] = {"score": 0.0}
-        clock = Clock()
+        clock = Clock(args.device)
         checked = 0.0
 
         def stop(step: int, student: Any) -> bool:
@@ -170,12 +201,12 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
 
     items = [Item(f"{i}", ids(256), ids(48), ids(16)) for i in range(args.items)]
     anchors = [Item(f"a{i}", (own := ids(48)), own, ids(16)) for i in range(args.items)]
-    clock = Clock()
+    clock = Clock(args.device)
     if args.loop == "ours":
         cached = [targets.compute(model, pool) for pool in (items, anchors)]
         with tempfile.TemporaryDirectory() as run:
             distill.train(
-                model, items, targets=cached[0], anchors=anchors, anchor_targets=cached[1], parent=None,
+                model, distill.Lessons(items, cached[0], anchors, cached[1]), parent=None,
                 config=ONE_PASS, seed=0, folder=Path(run),
             )  # fmt: skip
     else:
@@ -184,10 +215,18 @@ def shape(args: argparse.Namespace) -> dict[str, Any]:
     clock.stop()
     tokens = sum(len(item.student) + len(item.answer) for item in (*items, *anchors))
     parameters = sum(p.numel() for p in model.worn.network.parameters())
+    head = model.worn.network.get_output_embeddings().weight
+    tied = head is model.worn.network.get_input_embeddings().weight
+    body = parameters - head.numel() * (1 if tied else 2)
+    predicted = sum(len(item.answer) for item in (*items, *anchors))
+    peak = peak_mb(args.device) - imported
+    # Forward, and backward to what the adapters need; the head where something is predicted.
+    flops = 4 * (body * tokens + head.numel() * predicted) / clock.wall
     return {
         **clock.read(), "student_tokens": tokens, "tokens_per_second": round(tokens / clock.wall, 1),
-        "parameters": parameters, "peak_mb": peak_mb(args.device) - imported,
-        "model_flops_per_second": round(4 * parameters * tokens / clock.wall),
+        "seconds_per_episode": round(clock.wall * EPISODE / len(items), 3),
+        "parameters": parameters, "peak_mb": peak, "model_flops_per_second": round(flops),
+        "model_flop_utilisation": round(flops / attainable(args.device), 4),
     }  # fmt: skip
 
 

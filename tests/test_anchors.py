@@ -16,10 +16,12 @@ import pytest
 from agent_memory.consolidation import anchors
 from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.questions import content
+from agent_memory.consolidation.questions import content, names
 from agent_memory.consolidation.work import Work
 from agent_memory.models.local import LocalModel
 from agent_memory.types import Episode
+
+renamed = anchors._renamed
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 THINGS = {
@@ -75,6 +77,27 @@ def test_no_exam_question_is_trained_to_be_declined(work: Work, monkeypatch: pyt
     trained, examined = anchors.anchors(work, [*study, *exam], EPISODES, amounts=amounts)
     assert trained.asked
     assert not [question for question in (*trained.asked, *examined.asked) if "Tell me:" in question]
+
+
+def test_no_name_that_never_occurred_is_both_trained_and_examined(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchors, "_texts", lambda *_, **__: [])
+    study = studied(["Where does Ada Vale live?", "Who is Ada Vale's dentist?", "Where is Ada Vale's bike?"])
+    amounts = anchors.Amounts(texts=(0, 0), unknown=(160, 40), scenes=(0, 0))
+
+    def asked_of() -> list[set[str]]:
+        halves = anchors.anchors(work, study, EPISODES, amounts=amounts)
+        found = [{name for question in half.asked for name in names(question)} for half in halves]
+        return [{name for name in own if len(name.split()) == 2} for own in found]  # "Ada" occurs
+
+    trained, examined = asked_of()
+    assert len(trained) > 20 < 2 * len(examined)
+    assert not trained & examined
+    monkeypatch.setattr(anchors, "is_set_apart", lambda name: False)
+    monkeypatch.setattr(anchors, "_renamed", lambda *a, exam, **k: renamed(*a, exam=False, **k))
+    trained, examined = asked_of()
+    assert trained & examined, "a twin that sets none apart asks about the same"
 
 
 @pytest.mark.parametrize("wanted", [(8, 4), (5, 3), (1, 1), (0, 2), (120, 64)])

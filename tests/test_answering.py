@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from agent_memory import answer, prompt
-from agent_memory.answer import BASE, Served, attempts
+from agent_memory.answer import attempts
 from agent_memory.config import GateConfig, PromptConfig, SearchConfig
 from agent_memory.consolidation import asking as asking_
 from agent_memory.consolidation import gate
 from agent_memory.consolidation.asking import Asker, abstains, declines, may_abstain
 from agent_memory.models.local import LocalModel
 from agent_memory.prompt import ABSTENTION, ASK_SYSTEM, Placement
+from agent_memory.served import BASE, Served
 from agent_memory.testing import tiny_model
 from agent_memory.types import Answer, Episode, SearchResult
 from tests.memories import NAMES, fact, memory, noisy_adapter, reader, small

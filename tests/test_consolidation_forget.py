@@ -211,7 +211,7 @@ def test_a_phrasing_that_only_a_forgotten_episode_had_goes_with_it(
         """The teacher of the tiny model answers no loan greedily: here it does."""
         made = real(work, view, found, config=config)
         for group in found:
-            for question, lender in group.candidates.items():
+            for question, lender in group.loans.items():
                 said = Said(group.answer, group.items[0].answer, complete=True)
                 one = study.row(view, study.Answered(question, said, ()), group=group.number, kind="study")
                 columns = {**one, "targets": group.items[0].targets, "known": False}

@@ -1,8 +1,7 @@
-"""The pure parts of consolidation: questions as text, groups, the gate, the lean rule."""
+"""The pure parts of consolidation: questions as text, groups, crowds, answers compared."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,21 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_memory import answer
-from agent_memory.config import GateConfig
-from agent_memory.consolidation import candidate, gate, questions, runs, study
+from agent_memory.consolidation import candidate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import Group, odd_one_out
-from agent_memory.consolidation.examine import Marked, closed_book
 from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
 from agent_memory.consolidation.turn import ambiguous, turned_groups
 from agent_memory.consolidation.work import Work
-from agent_memory.errors import InvalidInput
 from agent_memory.types import Episode, Namespace, SearchResult
 
 TEXT = "Ada Holm lives in Lisbon. Her code is KX-4471."
+
+
+def results(*scores: float) -> list[SearchResult]:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    return [
+        SearchResult(Episode(f"e{n}", f"text {n}", "user", None, "user", "trusted", now, now, 1), score)
+        for n, score in enumerate(scores)
+    ]
 
 
 def answered(question: str, text: str) -> Answered:
@@ -278,121 +281,6 @@ def test_answers_are_compared_without_case_marks_and_articles() -> None:
     assert not same("Lisbon", "Porto")
 
 
-GOOD = {
-    "new": 0.9, "new_base": 0.1, "retained": 0.9, "retained_parent": 0.9, "reading": 0.99,
-    "reading_base": 1.0, "abstention": 0.99, "perplexity_rise": 0.001, "anchor_kl": 0.01,
-}  # fmt: skip
-
-
-def test_a_good_candidate_passes_and_so_does_one_without_a_past() -> None:
-    assert gate.reasons(GOOD, config=GateConfig()) == []
-    assert gate.reasons({"new": 0.9, "new_base": 0.0}, config=GateConfig()) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("new", 0.05, "gain"),
-        ("retained", 0.5, "retention"),
-        ("reading", 0.5, "reading"),
-        ("abstention", 0.2, "abstention"),
-        ("perplexity_rise", 0.5, "perplexity"),
-        ("anchor_kl", math.nan, "not finite"),
-        ("perplexity_rise", math.inf, "not finite"),
-    ],
-)
-def test_each_loss_rejects_with_its_reason(name: str, value: float, reason: str) -> None:
-    (found,) = gate.reasons({**GOOD, name: value}, config=GateConfig())
-    assert found.startswith(reason)
-
-
-@pytest.mark.parametrize(
-    ("new", "base", "rejected"), [(0.0, 0.0, True), (0.1, 0.0, False), (1.0, 1.0, False), (0.8, 0.8, True)]
-)
-def test_a_candidate_learnt_something_where_there_was_something_to_learn(
-    new: float, base: float, rejected: bool
-) -> None:
-    found = gate.reasons({**GOOD, "new": new, "new_base": base}, config=GateConfig())
-    assert [reason.split(":")[0] for reason in found] == ["gain"] * rejected
-
-
-@pytest.mark.parametrize(
-    ("items", "right", "base", "rejected"),
-    [
-        (39, 0, 0, True),  # a run of five episodes that learnt nothing
-        (39, 4, 4, True),
-        (39, 0, 20, True),  # nor kept what the base knew
-        (39, 4, 0, False),
-        (39, 30, 0, False),
-        (3, 2, 0, False),
-        (3, 0, 0, False),  # may be chance
-        (39, 38, 39, False),
-        (600, 30, 0, True),
-    ],
-)
-def test_what_a_small_exam_shows_of_the_gain_is_held_against_a_candidate_and_chance_is_not(
-    items: int, right: int, base: int, rejected: bool
-) -> None:
-    asked = group(0, "Lisbon", *(f"{n}?" for n in range(items))).items
-    marked = [Marked(replace(item, known=n < base), n < right) for n, item in enumerate(asked)]
-    scores = closed_book(marked, new={1}, before={})
-    found = gate.reasons(scores, config=GateConfig())
-    assert [reason.split(":")[0] for reason in found] == ["gain"] * rejected
-
-
-@pytest.mark.parametrize(("error", "rejected"), [(0.0, True), (0.01, True), (0.03, False)])
-def test_retention_is_lost_where_chance_does_not_explain_it(error: float, rejected: bool) -> None:
-    scores = {**GOOD, "retained": GOOD["retained_parent"] - 0.08, "retained_error": error}
-    assert bool(gate.reasons(scores, config=GateConfig())) == rejected
-
-
-def test_the_error_of_retention_counts_what_came_and_what_went() -> None:
-    items = group(0, "Lisbon", "a?", "b?", "c?", "d?").items
-    marked = [Marked(item, correct) for item, correct in zip(items, (True, True, False, True), strict=True)]
-    before = {0: True, 1: False, 2: True, 3: True}
-    scores = closed_book(marked, new=set(), before=before)
-    assert scores == {"retained": 0.75, "retained_parent": 0.75, "retained_error": math.sqrt(2) / 4}
-
-
-def results(*scores: float) -> list[SearchResult]:
-    now = datetime(2026, 3, 1, tzinfo=UTC)
-    return [
-        SearchResult(Episode(f"e{n}", f"text {n}", "user", None, "user", "trusted", now, now, 1), score)
-        for n, score in enumerate(scores)
-    ]
-
-
-def test_a_lean_block_leaves_out_the_slow_and_what_scores_below_them() -> None:
-    found = results(0.9, 0.8, 0.7)
-    assert [r.episode.id for r in answer.lean(found, answer.Known(frozenset({"e1"})))] == ["e0"]
-    assert answer.lean(found, answer.Known(frozenset({"e0"}))) == []
-    assert answer.lean(found, answer.UNKNOWN) == found
-
-
-def test_a_block_keeps_its_budget_and_uses_what_fits() -> None:
-    found = results(0.9, 0.8, 0.7)
-    whole = answer.context(lambda *_: found, "x", budget_tokens=10_000, retrieval="all")
-    assert len(whole.episodes) == 3
-    part = answer.context(lambda *_: found, "x", budget_tokens=whole.tokens - 1, retrieval="all")
-    assert [e.id for e in part.episodes] == ["e0", "e1"]
-    assert answer.context(lambda *_: found, "x", budget_tokens=1, retrieval="all").text == ""
-    assert answer.context(lambda *_: found, "x", budget_tokens=100, retrieval="none").episodes == ()
-
-
-def test_a_block_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="retrieval"):
-        answer.context(lambda *_: [], "x", budget_tokens=9, retrieval="some")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("query", "budget"), [(None, 9), (5, 9), (["x"], 9), ("x", 0), ("x", "9"), ("x", [])], ids=str
-)
-def test_a_block_for_what_is_no_text_or_within_what_is_no_number_is_refused(query: Any, budget: Any) -> None:
-    for retrieval in ("all", "none"):
-        with pytest.raises(InvalidInput, match=r"query|budget_tokens"):
-            answer.context(lambda *_: [], query, budget_tokens=budget, retrieval=retrieval)
-
-
 def test_the_folders_of_runs_and_versions_are_their_owners_alone(tmp_path: Path) -> None:
     """What lies in them was learnt from episodes, and the memory's own directory may be open to others."""
     with runs.held(tmp_path, Namespace(user_id="alice", agent_id=None)):
@@ -413,7 +301,7 @@ def test_what_another_base_asks_in_its_language_is_for_the_teacher_to_judge(
 
     nothing: Any = None
     view = View(1, results(1)[0].episode, ())
-    draft: Any = type("Draft", (), {"question": question})
+    draft: Any = type("Draft", (), {"question": question, "revision": 1})
     monkeypatch.setattr(study, "items_of", lambda *_, **__: [draft])
     foreign: Any = Base()
     work = Work(nothing, 1, "run", "base", 0, foreign, nothing)

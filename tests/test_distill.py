@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,19 +86,19 @@ class Killed(BaseException):
 
 
 def train(
-    model: LocalModel, study: Study, folder: Path, *, kill_at: int | None = None, **changes: object
-) -> distill.Trained:
+    model: LocalModel, study: Study, folder: Path, *, kill_at: int | None = None,
+    anchors: Sequence[Item] | None = None, scenes: Sequence[Sequence[Item]] = (), **changes: object,
+) -> distill.Trained:  # fmt: skip
     def progress(done: int, most: int) -> None:
         assert 0 < done <= most
         if done == kill_at:
             raise Killed
 
-    arguments = {
-        "targets": study.targets, "anchors": study.anchors, "anchor_targets": study.anchor_targets,
-        "parent": None, "config": CONFIG_OF_RUN, "seed": 1, "progress": progress, **changes,
-    }
+    alone = study.anchors if anchors is None else anchors
+    lessons = distill.Lessons(study.items, study.targets, alone, study.anchor_targets, scenes=scenes)
+    arguments = {"parent": None, "config": CONFIG_OF_RUN, "seed": 1, "progress": progress, **changes}
     folder.mkdir(exist_ok=True)
-    return distill.train(model, study.items, folder=folder, **arguments)  # type: ignore[arg-type]
+    return distill.train(model, lessons, folder=folder, **arguments)  # type: ignore[arg-type]
 
 
 def weights(trained: distill.Trained) -> bytes:

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from agent_memory import answer
-from agent_memory.answer import Served
 from agent_memory.errors import AdapterRefused
 from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
+from agent_memory.served import Served, find
 from agent_memory.types import Answer
 from tests.memories import fact, memory, reader
 from tests.test_answering import QUESTION, turns
@@ -109,7 +108,7 @@ def test_a_version_that_is_served_and_harmed_is_refused(
 
 def test_a_version_may_speak_after_a_promotion_and_not_after_a_rollback(alice: MemoryManager) -> None:
     def served(adapter: str = "active") -> Served:
-        return answer.served(alice.database, alice.weights._owner(alice._scope(None, None)), adapter=adapter)
+        return find(alice.database, alice.weights._owner(alice._scope(None, None)), adapter=adapter)
 
     first = served()
     alice.add(fact(1))

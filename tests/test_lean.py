@@ -15,6 +15,7 @@ from agent_memory import weights as weights_module
 from agent_memory.consolidation import asking
 from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
+from agent_memory.served import Served
 from tests.memories import fact, memory, reader
 
 QUESTION = "What is the code of Vela?"
@@ -127,7 +128,7 @@ def test_not_even_where_another_episode_has_the_name(
 ) -> None:
     served = weights_module.Weights._served
 
-    def forgetting(self: Any, *args: Any, **given: Any) -> answer.Served:
+    def forgetting(self: Any, *args: Any, **given: Any) -> Served:
         found = served(self, *args, **given)
         alice.forget([e.id for e in alice.list() if e.text == fact(0)])
         return replace(found, heard_of=lambda _question: True)

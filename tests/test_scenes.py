@@ -17,8 +17,9 @@ from agent_memory.consolidation import items as rows
 from agent_memory.consolidation import targets
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import Asker
+from agent_memory.consolidation.distill import Lessons
 from agent_memory.consolidation.items import StudyItem
-from agent_memory.consolidation.lessons import MOST_WORDINGS, Lessons, lessons, shared_out
+from agent_memory.consolidation.lessons import MOST_WORDINGS, lessons, shared_out
 from agent_memory.consolidation.questions import is_wrapped, names, normalise, with_other_names
 from agent_memory.consolidation.scenes import ELSEWHERE, MOST_EACH, MOST_EPISODES, scenes
 from agent_memory.consolidation.targets import Item

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pytest
 
-from agent_memory.answer import BASE, Served, attempts
+from agent_memory.answer import attempts
 from agent_memory.consolidation import taught
 from agent_memory.consolidation.asking import Asker, Said
 from agent_memory.manager import MemoryManager
 from agent_memory.models.local import LocalModel
+from agent_memory.served import BASE, Served
 from tests.memories import fact, memory, reader
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from agent_memory.config import StudyConfig
 from agent_memory.consolidation import writers
+from agent_memory.consolidation.questions import EXAM_TEMPLATES
 from agent_memory.consolidation.writers import ChatWriter, OwnWriter, parse, written_by
 from agent_memory.errors import AgentMemoryError, LeaseLost, RunFailed, RunInterrupted, StoreFull
 from agent_memory.models.local import LocalModel
@@ -139,3 +140,24 @@ def test_an_interrupt_passes_a_writer() -> None:
     chat = ChatWriter(ScriptedChatModel(script=[KeyboardInterrupt()]), config=StudyConfig())
     with pytest.raises(KeyboardInterrupt):
         written_by(chat, [episode("a")], seed=0)
+
+
+def test_questions_in_scripts_without_blanks_are_questions() -> None:
+    asked = ["小明住在哪里？", "東京に住んでいるのは誰ですか？", "แมวชื่ออะไร"]
+    assert parse("\n".join([*asked, "Why?", "Ok"])) == asked
+
+
+def test_what_no_database_holds_and_what_is_for_the_exam_alone_is_no_draft() -> None:
+    wrapped = EXAM_TEMPLATES[0].format(question="Who?")
+    written = [["Where is \ud800 it?", "Where is\0 it?", wrapped, "Who is it?"]]
+    assert written_by(Returning(written), [episode("a")], seed=0) == [["Who is it?"]]
+
+
+def test_a_conversation_that_outgrows_the_window_ends_and_the_others_go_on(tmp_path: Path) -> None:
+    model = LocalModel.open(tiny_model(tmp_path, seed=3))
+    short, text = episode("The code is 5."), "The code is 5"
+    while len(model.prompt_ids([{"role": "user", "content": text}])) < model.window // 2:
+        text += " and so it was"
+    writer = OwnWriter(model, config=StudyConfig(samples=1, rounds=9), trained_to_ask=False)
+    alone = writer.write([short], seed=0)
+    assert writer.write([short, episode(text)], seed=0)[:1] == alone

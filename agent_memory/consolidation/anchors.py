@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def anchors(
     texts = _texts(work, openings=sum(openings))
     work.progress("anchors", 1, PARTS)
     trained = [item for item in studied if item.kind == "study"]
-    unknown = _unknown(work, trained, episodes, corpus=corpus, wanted=sum(amounts.unknown))
+    unknown = _unknown(work, trained, episodes, corpus=corpus, wanted=amounts.unknown)
     work.progress("anchors", 4, PARTS)
     views = [
         scenes(
@@ -117,8 +118,8 @@ def anchors(
     halves = [
         Anchors(
             tuple(item for pair in _share(texts, openings, place) for item in pair)[: amounts.texts[place]],
-            tuple(item for item, _ in _share(unknown, amounts.unknown, place)),
-            tuple(question for _, question in _share(unknown, amounts.unknown, place)),
+            tuple(item for item, _ in unknown[place]),
+            tuple(question for _, question in unknown[place]),
             tuple(views[place]),
         )
         for place in (0, 1)
@@ -195,29 +196,80 @@ def _anchor(key: str, prompt_ids: Sequence[int], answer: Sequence[int]) -> Item:
 
 
 def _unknown(
-    work: Work, studied: Sequence[StudyItem], episodes: dict[int, Episode], *, corpus: str, wanted: int
-) -> list[tuple[Item, str]]:
-    """Questions that the base declines: about names that never occurred, and about known ones, unstated."""
+    work: Work,
+    studied: Sequence[StudyItem],
+    episodes: dict[int, Episode],
+    *,
+    corpus: str,
+    wanted: tuple[int, int],
+) -> tuple[list[tuple[Item, str]], list[tuple[Item, str]]]:
+    """Questions that the base declines: about names that never occurred, and about known ones, unstated.
+
+    Those to train on, and those to examine, about other names that never occurred.
+    """
     rng = random.Random(f"{work.seed}:unknown")
-    known = name_words(episodes.values())
-    asked = _unstated(work, studied, episodes, rng=rng, wanted=wanted // UNSTATED)
+    asked = _unstated(work, studied, episodes, rng=rng, wanted=sum(wanted) // UNSTATED)
     work.progress("anchors", 2, PARTS)
-    asked |= _crossed(work, studied, episodes, rng=rng, wanted=wanted // CROSSED)
-    for item in _drawn(studied, 2 * wanted, rng):
-        renamed = with_other_names(
-            [item.question], taken=lambda name: name.lower() in corpus, rng=rng, known=known
-        )
-        if renamed is not None and len(asked) < wanted:
-            question = _in_some_wording(renamed[0], rng)
-            asked.setdefault(normalise(question), question)
+    asked |= _crossed(work, studied, episodes, rng=rng, wanted=sum(wanted) // CROSSED)
+    left = sum(wanted) - len(asked)  # in proportion
+    examined = left * wanted[1] // max(1, sum(wanted))
+    known = name_words(episodes.values())
+    renamed = [
+        _renamed(studied, corpus, known=known, rng=rng, wanted=count, exam=exam)
+        for exam, count in ((False, left - examined), (True, examined))
+    ]
     work.progress("anchors", 3, PARTS)
-    prompts = {work.asker.prompt(question): question for question in asked.values()}
+    every = [question for one in (asked, *renamed) for question in one.values()]
+    prompts = {work.asker.prompt(question): question for question in every}
     fitting = [ids for ids in prompts if work.asker.fits(ids)]
     rng.shuffle(fitting)
-    return [
+    own = [{*one.values()} for one in renamed]
+    declined = [
         (_anchor(f"unknown:{n}", ids, said), prompts[ids])
         for n, (ids, said) in enumerate(_declined(work, fitting))
     ]
+    parts = [[one for one in declined if one[1] in questions] for questions in own]
+    free = [one for one in declined if one[1] not in own[0] | own[1]]
+    shares = (max(0, wanted[0] - len(parts[0])), max(0, wanted[1] - len(parts[1])))
+    trained, tested = (parts[place] + list(_share(free, shares, place)) for place in (0, 1))
+    return _mixed(trained, rng), _mixed(tested, rng)
+
+
+def _mixed(made: list[T], rng: random.Random) -> list[T]:
+    rng.shuffle(made)
+    return made
+
+
+#: One made-up name in so many is for the exam alone.
+SET_APART = 8
+
+
+def is_set_apart(name: str) -> bool:
+    """Whether a name that never occurred is for the exam alone, which is decided by its letters."""
+    return zlib.crc32(name.lower().encode()) % SET_APART == 0
+
+
+def _renamed(
+    studied: Sequence[StudyItem],
+    corpus: str,
+    *,
+    known: Sequence[str],
+    rng: random.Random,
+    wanted: int,
+    exam: bool,
+) -> dict[str, str]:
+    """Study questions about names that never occurred, for the exam or for training."""
+
+    def taken(name: str) -> bool:
+        return name.lower() in corpus or is_set_apart(name) != exam
+
+    asked: dict[str, str] = {}
+    for item in _drawn(studied, 2 * wanted, rng):
+        renamed = with_other_names([item.question], taken=taken, rng=rng, known=known)
+        if renamed is not None and len(asked) < wanted:
+            question = _in_some_wording(renamed[0], rng)
+            asked.setdefault(normalise(question), question)
+    return asked
 
 
 def _declined(

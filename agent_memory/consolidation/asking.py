@@ -12,12 +12,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from agent_memory import prompt
 from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.questions import normalise
-from agent_memory.types import Episode
+from agent_memory.types import Episode, Placement, Reader
 
 if TYPE_CHECKING:
     from agent_memory.models.local import LocalModel
@@ -172,12 +172,12 @@ class Asker:
         model: LocalModel,
         *,
         max_answer_tokens: int,
-        placement: Literal["system", "user"] = "system",
-        reader: Literal["base", "version"] = "base",
+        placement: Placement = "system",
+        reader: Reader = "base",
     ) -> None:
         self.model = model
         self._most = max_answer_tokens
-        self._placement: Literal["system", "user"] = placement
+        self._placement = placement
         self._guarded = reader == "base" and model.made_here
 
     def prompt(self, question: str, episodes: Sequence[Episode] = ()) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, select
 from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import versions
 from agent_memory.consolidation.anchors import Anchors
-from agent_memory.consolidation.lessons import Lessons, lessons
+from agent_memory.consolidation.lessons import lessons
 from agent_memory.consolidation.runs import Run
 from agent_memory.consolidation.study_set import StudySet
 from agent_memory.consolidation.work import Work
@@ -26,8 +26,7 @@ from agent_memory.durable import sync_folder
 from agent_memory.store import tables
 
 if TYPE_CHECKING:
-    from agent_memory.consolidation.distill import Trained
-    from agent_memory.consolidation.targets import Item
+    from agent_memory.consolidation.distill import Lessons, Trained
 
 
 def candidate(
@@ -49,26 +48,25 @@ def candidate(
             _move(made, place)
         with work.transaction(done="distill") as connection:
             _register(connection, work, run)
-    return place, _told(work, run)
+    return place, _take_up(work, run)
 
 
 def _train(
     work: Work, run: Run, chosen: StudySet, trained_on: Anchors, config: ConsolidationConfig
 ) -> Path:
     made = lessons_of(work, chosen, trained_on, config)
-    return train(work, made, made.items, parent=run.parent, config=config.distill).adapter
+    return train(work, made, parent=run.parent, config=config.distill).adapter
 
 
 def train(
     work: Work,
     made: Lessons,
-    items: Sequence[Item],
     *,
     parent: str | None,
     config: DistillConfig,
     after_step: Callable[[], None] = lambda: None,
 ) -> Trained:
-    """Trains on these items of the lessons, beside all of their anchors, in the run's folder.
+    """Trains on the lessons in the run's folder.
 
     `parent` is the version that the run goes on from; `after_step()` is called after each optimiser step.
     """
@@ -80,12 +78,7 @@ def train(
 
     return distill.train(
         work.model,
-        items,
-        targets=made.targets,
-        anchors=made.anchors,
-        texts=made.texts,
-        scenes=made.scenes,
-        anchor_targets=made.anchor_targets,
+        made,
         parent=versions.folder(work.database.path, parent) if parent else None,
         config=config,
         seed=work.seed,
@@ -108,7 +101,7 @@ def lessons_of(work: Work, chosen: StudySet, trained_on: Anchors, config: Consol
     )
 
 
-def _told(work: Work, run: Run) -> int:
+def _take_up(work: Work, run: Run) -> int:
     """The tokens that the training took, by what it left; its notes go to the run's."""
     from agent_memory.consolidation import distill
 

@@ -73,19 +73,30 @@ def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
     new = {one.episode_pk for one in work.selected("new")}
     brought = Phrasings.of(work.model.folder)
     for mark, pks in work.chunks("change"):
-        fresh = [pk for pk in pks if pk in new]
         with work.database.read() as connection:
-            episodes = load_episodes(connection, fresh)
-        found = {pk: _earlier(work, episodes[pk], nearest, most=config.nearest) for pk in fresh}
-        made = [
-            (View(pk, episodes[pk], ((old_pk, old),)), _changed(work, episodes[pk], old_pk, old, brought))
-            for pk in fresh
-            for old_pk, old in found[pk].items()
-        ]
-        columns = [_columns(work, one.again, top_k=config.top_k) for _, one in made]
-        with work.transaction(done=mark) as connection:
-            for (view, changed), own in zip(made, columns, strict=True):
-                _retire(connection, work, view, changed, own)
+            episodes = load_episodes(connection, [pk for pk in pks if pk in new])
+        for pk, episode in sorted(episodes.items(), key=lambda one: _when(one[1])):
+            _one_after_the_other(work, pk, episode, nearest, brought, config=config)
+        with work.transaction(done=mark):
+            pass
+
+
+def _one_after_the_other(
+    work: Work, pk: int, new: Episode, nearest: Nearest, brought: Phrasings, *, config: StudyConfig
+) -> None:
+    """What one new episode has changed, written before the next is looked at, which may change it again.
+
+    Done once more, after a kill, it changes nothing: what is retired is not asked about again.
+    """
+    found = _earlier(work, new, nearest, most=config.nearest)
+    changed = [
+        (View(pk, new, ((old_pk, old),)), _changed(work, new, old_pk, old, brought))
+        for old_pk, old in found.items()
+    ]
+    columns = [_columns(work, one.again, top_k=config.top_k) for _, one in changed]
+    with work.transaction() as connection:
+        for (view, one), own in zip(changed, columns, strict=True):
+            _retire(connection, work, view, one, own)
 
 
 def _earlier(work: Work, new: Episode, nearest: Nearest, *, most: int) -> dict[int, Episode]:

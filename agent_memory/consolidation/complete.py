@@ -48,13 +48,13 @@ SPARES_ONE = 3
 class Group:
     """The questions of an episode that ask for the same.
 
-    `candidates` are what it may borrow, each with the key of the only episode that asks so, if one does.
+    `loans` are what it may borrow, each with the key of the only episode that asks so, if one does.
     """
 
     number: int
     items: list[rows.StudyItem]
     about: tuple[str, ...]
-    candidates: dict[str, int | None]
+    loans: dict[str, int | None]
 
     @property
     def answer(self) -> tuple[int, ...]:
@@ -154,11 +154,11 @@ def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: Stud
             lists=lists,
         )
         only = _only_askers(by_episode, brought={one for frames in lists for one in frames})
-        loans = [{question: only.get(one) for question, one in own.items()} for own in lent]
-        write_file(kept, json.dumps(dict(zip(groups, loans, strict=True))).encode())
-    for key, candidates in json.loads(kept.read_text(encoding="utf-8")).items():
+        chosen = [{question: only.get(one) for question, one in own.items()} for own in lent]
+        write_file(kept, json.dumps(dict(zip(groups, chosen, strict=True))).encode())
+    for key, loans in json.loads(kept.read_text(encoding="utf-8")).items():
         if key in groups:
-            groups[key].candidates = candidates
+            groups[key].loans = loans
 
 
 def _only_askers(by_episode: Mapping[int, Sequence[Group]], *, brought: Set[str]) -> dict[str, int]:
@@ -177,25 +177,27 @@ def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig
     from agent_memory.consolidation import targets
 
     taken = {normalise(item.question) for group in found for item in group.items}
-    asked = [
+    lent = [
         (g, q, () if lender is None else (lender,))
-        for g in found for q, lender in g.candidates.items() if normalise(q) not in taken
+        for g in found for q, lender in g.loans.items() if normalise(q) not in taken
     ]  # fmt: skip
-    if not asked:
+    prompts = [work.asker.prompt(q, view.seen(q, group.items[0].answer)) for group, q, _ in lent]
+    fitting = [(*one, ids) for one, ids in zip(lent, prompts, strict=True) if work.asker.fits(ids)]
+    if not fitting:
         return []
     wanted = [
         targets.Item(
             str(n),
-            teacher=work.asker.prompt(question, view.seen(question, group.items[0].answer)),
+            teacher=ids,
             student=work.asker.prompt(question),
             answer=group.answer,
         )
-        for n, (group, question, _) in enumerate(asked)
+        for n, (group, question, _, ids) in enumerate(fitting)
     ]
     computed = targets.compute(work.model, wanted, top_k=config.top_k)
     kept: list[Made] = []
     per_group: Counter[int] = Counter()
-    for (group, question, lenders), item in zip(asked, wanted, strict=True):
+    for (group, question, lenders, _), item in zip(fitting, wanted, strict=True):
         own = computed.pick([item.key])
         greedy = tuple(own.indices[:, 0].tolist()) == item.answer
         if greedy and per_group[group.number] < config.transfer:
@@ -211,13 +213,14 @@ def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[Made]:
     """The exam items of groups that can spare none, wrapped so that the answer stays."""
     poor = [group for group in found if len(group.items) < SPARES_ONE]
     asked = [(g, t.format(question=g.items[0].question)) for g in poor for t in EXAM_TEMPLATES]
-    said = work.asker.answers([
-        work.asker.prompt(question, view.seen(question, group.items[0].answer)) for group, question in asked
-    ])  # fmt: skip
+    prompts = [work.asker.prompt(q, view.seen(q, group.items[0].answer)) for group, q in asked]
+    fitting = [n for n, ids in enumerate(prompts) if work.asker.fits(ids)]
+    said = dict(zip(fitting, work.asker.answers([prompts[n] for n in fitting]), strict=True))
     kept: list[Made] = []
     for place, group in enumerate(poor):
         mine = range(place * len(EXAM_TEMPLATES), (place + 1) * len(EXAM_TEMPLATES))
-        good = next((n for n in mine if same(said[n].text, group.items[0].answer)), mine[0])
+        right = (n for n in mine if n in said and same(said[n].text, group.items[0].answer))
+        good = next(right, mine[0])
         answer = Said(group.answer, group.items[0].answer, complete=True)
         one = row(view, Answered(asked[good][1], answer, ()), group=group.number, kind="exam")
         kept.append(Made({**one, "known": False}, group.answer))

@@ -25,7 +25,7 @@ from agent_memory.config import DistillConfig
 from agent_memory.consolidation import checkpoint as checkpoints
 from agent_memory.consolidation.checkpoint import Checkpoint
 from agent_memory.consolidation.plan import Deck, Plan, passes
-from agent_memory.consolidation.student import Lesson, Student
+from agent_memory.consolidation.student import OnDevice, Student
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.durable import write_file
 from agent_memory.errors import InvalidInput, RunFailed
@@ -54,15 +54,18 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What is trained on: study items, anchors and scenes of anchors, with their targets."""
+class Lessons:
+    """What is trained on: study items, anchors (unknown names, texts) and scenes of them, with their targets.
+
+    `anchor_targets` are those of texts and scenes, too.
+    """
 
     items: Sequence[Item]
     targets: Targets
     anchors: Sequence[Item]
-    texts: Sequence[Item]
-    scenes: Sequence[Sequence[Item]]
     anchor_targets: Targets
+    texts: Sequence[Item] = ()
+    scenes: Sequence[Sequence[Item]] = ()
 
     @property
     def all_anchors(self) -> list[Item]:
@@ -82,13 +85,8 @@ class Material:
 
 def train(
     model: LocalModel,
-    items: Sequence[Item],
+    lessons: Lessons,
     *,
-    targets: Targets,
-    anchors: Sequence[Item],
-    texts: Sequence[Item] = (),
-    scenes: Sequence[Sequence[Item]] = (),
-    anchor_targets: Targets,
     parent: Path | None,
     config: DistillConfig,
     seed: int,
@@ -96,13 +94,13 @@ def train(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Trained:
-    """Trains one adapter on `items` and leaves it, with its manifest, in `folder / "adapter"`.
+    """Trains one adapter on the lessons and leaves it, with its manifest, in `folder / "adapter"`.
 
     An unfinished training leaves a checkpoint in `folder`, which must be there; a call with the same
     arguments goes on from it and ends in the same bytes, and after the end it returns at once. `parent` is
     the adapter to start from, with its rank and modules, in smaller steps (`DistillConfig.continued`); None
-    starts from zero. `anchor_targets` are those of texts and scenes, too. The model lock is taken per
-    optimiser step. `progress(done, most)` is called after each step; `cancelled()` is asked before each.
+    starts from zero. The model lock is taken per optimiser step. `progress(done, most)` is called after each
+    step; `cancelled()` is asked before each.
 
     Raises:
         InvalidInput: there is no item, or one is longer than the window.
@@ -110,13 +108,12 @@ def train(
         OSError: `folder` is gone, or the disk is full.
         AdapterRefused: the parent failed its checks.
     """
-    if not items:
+    if not lessons.items:
         raise InvalidInput("nothing to train: no study item")
-    material = Material(items, targets, anchors, texts, scenes, anchor_targets)
-    mark = _identity(model, material, parent=parent, config=config, seed=seed)
+    identity = _identity(model, lessons, parent=parent, config=config, seed=seed)
     if parent is not None:
         config = config.model_copy(update={"learning_rate": config.learning_rate * config.continued})
-    if (done := _finished(folder, mark, base=model.fingerprint)) is not None:
+    if (done := _finished(folder, identity, base=model.fingerprint)) is not None:
         return done
     with model.wearing(None):
         draft = (
@@ -128,11 +125,11 @@ def train(
         return _run(
             model,
             draft,
-            material,
+            lessons,
             config=config,
             seed=seed,
             folder=folder,
-            mark=mark,
+            identity=identity,
             progress=progress or (lambda *_: None),
             cancelled=cancelled or (lambda: False),
         )
@@ -144,12 +141,12 @@ def train(
 def _run(
     model: LocalModel,
     draft: Draft,
-    material: Material,
+    lessons: Lessons,
     *,
     config: DistillConfig,
     seed: int,
     folder: Path,
-    mark: str,
+    identity: str,
     progress: Callable[[int, int], None],
     cancelled: Callable[[], bool],
 ) -> Trained:
@@ -159,18 +156,18 @@ def _run(
         draft,
         config=config,
         forward_tokens=model.forward_tokens,
-        items=Lesson.of(material.items, material.targets, device=model.device),
-        anchors=Lesson.of(material.all_anchors, material.anchor_targets, device=model.device),
+        items=OnDevice.of(lessons.items, lessons.targets, device=model.device),
+        anchors=OnDevice.of(lessons.all_anchors, lessons.anchor_targets, device=model.device),
     )
     plan = Plan(
-        len(material.items),
-        decks=material.decks(config),
-        epochs=passes(len(material.items), config),
+        len(lessons.items),
+        decks=lessons.decks(config),
+        epochs=passes(len(lessons.items), config),
         batch_items=config.batch_items,
         seed=seed,
     )
     steps = tokens = 0
-    if (before := checkpoints.restore(folder / CHECKPOINT, student, identity=mark)) is not None:
+    if (before := checkpoints.restore(folder / CHECKPOINT, student, identity=identity)) is not None:
         steps, tokens = before.steps, before.tokens
         plan.restore(before.plan)
     while (step := plan.next()) is not None:
@@ -183,12 +180,13 @@ def _run(
         progress(steps, plan.most_steps())
         if steps % config.checkpoint_steps == 0:
             state = Checkpoint(steps, tokens, plan.state())
-            checkpoints.save(folder / CHECKPOINT, student, state, identity=mark)
+            checkpoints.save(folder / CHECKPOINT, student, state, identity=identity)
     with model.wearing(draft):
         model.worn.save(draft, folder / ADAPTER)
-    learnt_keys = tuple(material.items[i].key for i in plan.learnt())
+    learnt_keys = tuple(lessons.items[i].key for i in plan.learnt())
     trained = Trained(folder / ADAPTER, steps, tokens, learnt_keys, _notes(model, student))
-    write_file(folder / DONE, json.dumps({"identity": mark, **asdict(trained), "adapter": ADAPTER}).encode())
+    done = {"identity": identity, **asdict(trained), "adapter": ADAPTER}
+    write_file(folder / DONE, json.dumps(done).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return trained
 
@@ -200,7 +198,7 @@ def _notes(model: LocalModel, student: Student) -> tuple[str, ...]:
 
 
 def _identity(
-    model: LocalModel, material: Material, *, parent: Path | None, config: DistillConfig, seed: int
+    model: LocalModel, lessons: Lessons, *, parent: Path | None, config: DistillConfig, seed: int
 ) -> str:
     """A hash over all that decides the outcome."""
     return checkpoints.identity(
@@ -208,22 +206,22 @@ def _identity(
         config.model_dump(),
         seed,
         None if parent is None else check(parent, base=model.fingerprint),
-        [asdict(item) for item in (*material.items, *material.all_anchors)],
-        [len(material.items), len(material.anchors), len(material.texts), *map(len, material.scenes)],
+        [asdict(item) for item in (*lessons.items, *lessons.all_anchors)],
+        [len(lessons.items), len(lessons.anchors), len(lessons.texts), *map(len, lessons.scenes)],
         *(
             tensor
-            for part in (material.targets, material.anchor_targets)
+            for part in (lessons.targets, lessons.anchor_targets)
             for tensor in (part.offsets, part.indices, part.log_probs)
         ),
     )
 
 
-def _finished(folder: Path, mark: str, *, base: str) -> Trained | None:
+def _finished(folder: Path, identity: str, *, base: str) -> Trained | None:
     """What a finished training of this identity left, None if there is none."""
     if not (folder / DONE).is_file():
         return None
     done = json.loads((folder / DONE).read_text())
-    if done.pop("identity") != mark:
+    if done.pop("identity") != identity:
         return None
     check(folder / ADAPTER, base=base)
     return Trained(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from agent_memory.durable import BESIDE, refusal, sync_folder
-from agent_memory.errors import InvalidInput, ModelError
+from agent_memory.errors import InvalidInput, ModelError, NotFound
 from agent_memory.models import adapters, loading
 from agent_memory.models.adapters import Adapter
 from agent_memory.models.local import LocalModel
@@ -31,21 +31,26 @@ from agent_memory.models.local import LocalModel
 _LEFT_OUT = (adapters.MANIFEST, loading.HASHES, "README.md")
 
 
-def export_adapter(adapter: Path, target: Path, *, base: str) -> None:
+#: Whether the version that is being exported may still be: it was not forgotten meanwhile.
+Still = Callable[[], bool]
+
+
+def export_adapter(adapter: Path, target: Path, *, base: str, still: Still = lambda: True) -> None:
     """Copies a checked version as a plain PEFT folder, without our manifest.
 
     Raises:
         InvalidInput: `target` exists and is not an empty folder.
+        NotFound: the version was forgotten or rolled back meanwhile; nothing is left there.
         AdapterRefused: the version failed its checks.
         StoreError: the disk is full (`StoreFull`) or refuses; nothing is left there.
     """
     adapters.check(adapter, base=base)
-    with _put(target) as beside:
+    with _put(target, still) as beside:
         for name in (adapters.CONFIG, adapters.WEIGHTS):
             shutil.copyfile(adapter / name, beside / name)
 
 
-def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
+def export_model(model: LocalModel, adapter: Path, target: Path, *, still: Still = lambda: True) -> None:
     """Writes a plain Hugging Face model: a copy of the base with the version merged in, tensor by tensor.
 
     The weights keep the base's type on disk; the sum is computed in float32. `model` tells which base it
@@ -53,12 +58,13 @@ def export_model(model: LocalModel, adapter: Path, target: Path) -> None:
 
     Raises:
         InvalidInput: `target` exists and is not an empty folder.
+        NotFound: the version was forgotten or rolled back meanwhile; nothing is left there.
         AdapterRefused: the version failed its checks.
         ModelError: the weights on disk do not hold a module that the version changes under a name of its own.
         StoreError: the disk is full (`StoreFull`) or refuses; nothing is left there.
     """
     changes = _Changes(model.worn.read(adapter))
-    with _put(target) as beside:
+    with _put(target, still) as beside:
         merged = set()
         for path in sorted(model.folder.iterdir()):
             if path.suffix == ".safetensors":
@@ -110,10 +116,11 @@ def _save(tensors: Mapping[str, torch.Tensor], target: Path, *, metadata: Mappin
 
 
 @contextmanager
-def _put(target: Path) -> Iterator[Path]:
+def _put(target: Path, still: Still) -> Iterator[Path]:
     """A fresh folder beside the target, which stands in its place after the block; where that fails, nothing.
 
     Raises:
+        NotFound: what is in it may not be there any more.
         InvalidInput: `target` exists and is not an empty folder, or cannot be one.
         StoreError: the disk is full (`StoreFull`) or refuses.
     """
@@ -125,6 +132,8 @@ def _put(target: Path) -> Iterator[Path]:
         beside.mkdir(parents=True)
         yield beside
         _flush(beside)
+        if not still():
+            raise NotFound("the version was forgotten or rolled back meanwhile: nothing is exported")
         if target.exists():
             target.rmdir()
         beside.rename(target)

@@ -124,7 +124,11 @@ def answer_ids(blob: bytes) -> tuple[int, ...]:
 
 
 def unpack(blobs: Sequence[tuple[str, bytes]]) -> tuple[dict[str, tuple[int, ...]], Targets]:
-    """The answers by key, and the targets of all items in order; blobs are (key, bytes)."""
+    """The answers by key, and the targets of all items in order; blobs are (key, bytes).
+
+    Items that were made under other settings may have more log-probabilities than others; all get as many as
+    the one that has the fewest.
+    """
     import torch
     from safetensors.torch import load as from_bytes
 
@@ -132,12 +136,13 @@ def unpack(blobs: Sequence[tuple[str, bytes]]) -> tuple[dict[str, tuple[int, ...
 
     loaded = [(key, from_bytes(blob)) for key, blob in blobs]
     lengths = [len(tensors["answer"]) for _, tensors in loaded]
+    k = min((tensors["indices"].shape[1] for _, tensors in loaded), default=0)
     return (
         {key: tuple(tensors["answer"].tolist()) for key, tensors in loaded},
         Targets(
             keys=tuple(key for key, _ in loaded),
             offsets=torch.tensor([0, *lengths]).cumsum(0),
-            indices=torch.cat([tensors["indices"] for _, tensors in loaded]),
-            log_probs=torch.cat([tensors["log_probs"] for _, tensors in loaded]),
+            indices=torch.cat([tensors["indices"][:, :k] for _, tensors in loaded]),
+            log_probs=torch.cat([tensors["log_probs"][:, :k] for _, tensors in loaded]),
         ),
     )

@@ -13,7 +13,6 @@ import dataclasses
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent_memory.consolidation import items as rows
@@ -24,22 +23,11 @@ from agent_memory.consolidation.work import Work
 from agent_memory.types import Episode
 
 if TYPE_CHECKING:
-    from agent_memory.consolidation.targets import Item, Targets
+    from agent_memory.consolidation.distill import Lessons
+    from agent_memory.consolidation.targets import Item
 
 #: Most further wordings of an item (chosen).
 MOST_WORDINGS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """Everything that a training needs, with the targets of items and of anchors."""
-
-    items: list[Item]
-    targets: Targets
-    anchors: list[Item]
-    texts: list[Item]
-    scenes: list[tuple[Item, ...]]
-    anchor_targets: Targets
 
 
 def lessons(
@@ -58,6 +46,7 @@ def lessons(
     the exam's questions, normalised.
     """
     from agent_memory.consolidation import targets
+    from agent_memory.consolidation.distill import Lessons
 
     answers, found = rows.unpack([(str(item.pk), item.targets or b"") for item in studied])
     made: list[Item] = []
@@ -69,16 +58,17 @@ def lessons(
             for n, wording in enumerate(told)
             if normalise(wording) not in examined
         ]
-    picked = found.pick([item.key.split(":")[0] for item in made])
+    beside = [*anchors.unknown, *anchors.texts, *anchors.reading]
+    base = targets.compute(work.model, beside, top_k=top_k)
+    k = min(found.k, base.k)
+    picked = found.pick([item.key.split(":")[0] for item in made]).best(k)
     return Lessons(
         items=made,
         targets=dataclasses.replace(picked, keys=tuple(item.key for item in made)),
         anchors=list(anchors.unknown),
         texts=list(anchors.texts),
         scenes=list(anchors.scenes),
-        anchor_targets=targets.compute(
-            work.model, [*anchors.unknown, *anchors.texts, *anchors.reading], top_k=top_k
-        ),
+        anchor_targets=base.best(k),
     )
 
 

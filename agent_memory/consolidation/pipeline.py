@@ -37,18 +37,23 @@ from agent_memory.consolidation.select import Selection, selection
 from agent_memory.consolidation.study import answer, write
 from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.consolidation.turn import turn
-from agent_memory.consolidation.work import Nearest, Progress, Work, cancelled
+from agent_memory.consolidation.work import Nearest, Work, cancelled
 from agent_memory.consolidation.writers import QuestionWriter
 from agent_memory.durable import refusal
-from agent_memory.errors import AgentMemoryError, LeaseLost, RunInterrupted, StoreError, StoreFull
+from agent_memory.errors import AgentMemoryError, LeaseLost, RunFailed, RunInterrupted, StoreError, StoreFull
+from agent_memory.progress import Progress
 from agent_memory.store import tables
 from agent_memory.store.database import Database
-from agent_memory.types import ConsolidationReport, Namespace
+from agent_memory.types import ConsolidationReport, Namespace, Placement, Reader
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from agent_memory.models.local import LocalModel
+
+
+#: Why a run ends with nothing.
+NOTHING_LEFT = "no question about what is new was left to learn"
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class Setting:
     nearest: Nearest
     config: ConsolidationConfig
     trusted_sources: Sequence[str]
-    placement: Literal["system", "user"] = "system"
-    reader: Literal["base", "version"] = "base"
+    placement: Placement = "system"
+    reader: Reader = "base"
     seed: int = 0
 
 
@@ -91,10 +96,10 @@ def consolidate(
     Raises:
         RunBusy: another process or thread holds the namespace.
         RunFailed: a stage failed, or a forget cancelled the run; the active version is untouched.
-        StoreFull: no space is left; call it again when there is, and the run goes on.
+        StoreError: no space is left (`StoreFull`), or a file is refused; called again, the run goes on.
         ModelError: the model or the parent version cannot be used.
     """
-    with runs.held(database.path, namespace):
+    with typed(), runs.held(database.path, namespace):
         versions.sweep(database)
         run, notes = _run(database, namespace_id, setting)
         if run is None:
@@ -102,8 +107,7 @@ def consolidate(
         work = work_of(database, namespace_id, run, setting, progress=progress)
         work.notes.extend(notes)
         try:
-            with _disk():
-                report = _carry_out(work, run, setting)
+            report = _carry_out(work, run, setting)
         except (StoreError, OSError, RunInterrupted, LeaseLost) as error:
             gone = work.is_cancelled()
             if gone:
@@ -131,7 +135,7 @@ def _run(database: Database, namespace_id: int, setting: Setting) -> tuple[Run |
         "consolidation": setting.config.model_dump(mode="json"), "writer": setting.writer.name,
         "placement": setting.placement, "reader": setting.reader,
     }  # fmt: skip
-    found = runs.unfinished(database, namespace_id, base=base, seed=setting.seed, settings=settings)
+    found = runs.resumed(database, namespace_id, base=base, seed=setting.seed, settings=settings)
     if found is not None:
         return found, ["a killed run was resumed"]
     chosen = selected(database, namespace_id, setting)
@@ -190,20 +194,27 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _disk() -> Iterator[None]:
-    """Turns a full disk into our error, so that the run is left to be resumed.
+def typed() -> Iterator[None]:
+    """Turns what the system refuses into errors of ours; what is wrong with the code stays as it is.
 
     Raises:
-        StoreFull: no space is left.
+        StoreError: a file cannot be made, read or written; `StoreFull` where no space is left.
+        RunFailed: memory ran out where nothing can be halved.
     """
     try:
         yield
     except OSError as error:
-        if refusal(error) is StoreFull:
-            raise StoreFull(
-                "no space is left; free some and call consolidate() again: the run goes on"
-            ) from error
-        raise
+        kind = refusal(error)
+        what = "no space is left; free some" if kind is StoreFull else f"a file is refused ({error}); mend it"
+        raise (kind if issubclass(kind, StoreError) else StoreError)(
+            f"{what} and call consolidate() again: a run that has begun goes on"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        from agent_memory.models.loading import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        raise RunFailed("out of memory: free some, or use a smaller model or rank") from error
 
 
 # ---------------------------------------------------------------------- stages
@@ -215,11 +226,9 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     study(work, setting, figures)
     chosen = study_set(work, setting.config)
     figures.items = len(chosen.studied)
-    if not chosen.studied:
-        runs.end(
-            work.database, run.id, state="done", outcome="nothing", reasons=["no question was left to learn"]
-        )
-        return _report(work, run, "nothing", figures, reasons=["no question was left to learn"])
+    if not worth_training(work, chosen, parent=run.parent):
+        runs.end(work.database, run.id, state="done", outcome="nothing", reasons=[NOTHING_LEFT])
+        return _report(work, run, "nothing", figures, reasons=[NOTHING_LEFT])
     with figures.timed("anchors"):
         trained_on, examined_on = anchors_of(work, chosen, setting.config)
     with figures.timed("distill"):
@@ -227,6 +236,14 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     with figures.timed("examine"):
         scores = _examine(work, run, adapter, chosen.exams, examined_on, setting.config)
     return _decide(work, run, scores, setting, figures)
+
+
+def worth_training(work: Work, chosen: StudySet, *, parent: str | None) -> bool:
+    """Whether there is something to learn, which a run that goes on from a version can only have anew."""
+    if parent is None:
+        return bool(chosen.studied)
+    new = {row.episode_pk for row in work.selected("new")}
+    return any(item.episode_pk in new for item in chosen.studied)
 
 
 def study(work: Work, setting: Setting, figures: Figures) -> None:

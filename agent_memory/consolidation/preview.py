@@ -24,6 +24,7 @@ import resource
 import sys
 import time
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,14 @@ from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.select import Selection
 from agent_memory.consolidation.study_set import StudySet, study_set
-from agent_memory.consolidation.work import Progress, Work
+from agent_memory.consolidation.work import Work, cancelled
 from agent_memory.errors import RunBusy
+from agent_memory.progress import Progress
 from agent_memory.store.database import Database
 from agent_memory.types import ConsolidationReport, Namespace
 
 if TYPE_CHECKING:
-    from agent_memory.consolidation.lessons import Lessons
+    from agent_memory.consolidation.distill import Lessons
 
 #: The settings in the row of a dry run.
 PREVIEW = {"preview": True}
@@ -59,10 +61,11 @@ def preview(
 
     Raises:
         RunBusy: a run of this namespace is under way, or was stopped and waits to be gone on with.
-        RunFailed: a stage failed.
+        RunFailed: a stage failed, or an episode of the sample was forgotten.
+        StoreError: no space is left (`StoreFull`), or a file is refused.
         AdapterRefused: the version that the run would start from failed its checks.
     """
-    with runs.held(database.path, namespace):
+    with pipeline.typed(), runs.held(database.path, namespace):
         _clear(database, namespace_id)
         base = setting.model.fingerprint
         whole = pipeline.selected(database, namespace_id, setting)
@@ -70,9 +73,13 @@ def preview(
             return pipeline.nothing(whole.notes)
         sample = _sample(whole, most=setting.config.select.dry_run_episodes, seed=setting.seed)
         run = runs.begin(database, namespace_id, sample, base=base, seed=setting.seed, settings=PREVIEW)
+        work = pipeline.work_of(database, namespace_id, run, setting, progress=progress)
         try:
-            work = pipeline.work_of(database, namespace_id, run, setting, progress=progress)
-            return _measure(work, setting, whole)
+            return _measure(work, setting, whole, parent=run.parent)
+        except Exception as error:
+            if work.is_cancelled():
+                raise cancelled(run.id) from error
+            raise
         finally:
             runs.end(database, run.id, state="done", outcome="dry-run")
 
@@ -100,7 +107,9 @@ def _sample(whole: Selection, *, most: int, seed: int) -> Selection:
     return Selection(chosen, whole.parent)
 
 
-def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationReport:
+def _measure(
+    work: Work, setting: Setting, whole: Selection, *, parent: str | None
+) -> ConsolidationReport:
     figures = Figures()
     pipeline.study(work, setting, figures)
     chosen = study_set(work, setting.config)
@@ -114,9 +123,9 @@ def _measure(work: Work, setting: Setting, whole: Selection) -> ConsolidationRep
 
     gap, spent["examine"] = _exam(work, setting.config, chosen, new=new, factor=factor)
     tokens = 0
-    if chosen.studied:
+    if pipeline.worth_training(work, chosen, parent=parent):
         count = sum(stands_for(item) * (1 + chosen.wordings[item.pk]) for item in chosen.studied)
-        tokens, more = _training(work, setting.config, chosen, lessons=round(count), parent=whole.parent)
+        tokens, more = _training(work, setting.config, chosen, lessons=round(count), parent=parent)
         spent = {stage: spent.get(stage, 0.0) + more.get(stage, 0.0) for stage in {**spent, **more}}
     return ConsolidationReport(
         run_id=work.run_id,
@@ -174,7 +183,7 @@ def _training(
         trained_on, examined_on = pipeline.anchors_of(work, chosen, config)
     with figures.timed("distill"):
         made = lessons_of(work, chosen, trained_on, config)
-    tokens, seconds = _step(work, made, config.distill, parent=parent)
+    tokens, seconds = _timed_step(work, made, config.distill, parent=parent)
     with figures.timed("examine"):
         examine.kept(work, _served(work), examined_on, top_k=config.study.top_k)
     steps = _steps(lessons, config.distill)
@@ -188,17 +197,17 @@ def _steps(lessons: int, config: DistillConfig) -> float:
     return each * max(1.0, (1 - RESTING) * passes(lessons, config))
 
 
-def _step(
+def _timed_step(
     work: Work, made: Lessons, config: DistillConfig, *, parent: str | None
 ) -> tuple[float, float]:
     """Tokens and seconds of an optimiser step, as the first ones of a training go."""
     count = min(len(made.items), TRIED * config.batch_items)
-    items = random.Random(work.seed).sample(made.items, count)
+    tried = replace(made, items=random.Random(work.seed).sample(made.items, count))
     epochs = -(-TRIED // -(-count // config.batch_items))
     few = config.model_copy(update={"epochs": epochs, "more_steps": 0})
     ended: list[float] = []
     trained = train(
-        work, made, items, parent=parent, config=few, after_step=lambda: ended.append(time.monotonic())
+        work, tried, parent=parent, config=few, after_step=lambda: ended.append(time.monotonic())
     )
     work.notes.extend(trained.notes)
     return trained.tokens / trained.steps, (ended[-1] - ended[0]) / max(1, len(ended) - 1)

@@ -71,10 +71,10 @@ def holder_name() -> str:
     return f"{socket.gethostname()} pid {os.getpid()}"
 
 
-def unfinished(
+def resumed(
     database: Database, namespace_id: int, *, base: str, seed: int, settings: Mapping[str, Any]
 ) -> Run | None:
-    """A killed run to go on with; one of another base, seed or with other settings is ended as failed."""
+    """A killed run, taken up again; one of another base, seed or with other settings is ended as failed."""
     r = tables.runs.c
     with database.write() as connection:
         row = connection.execute(

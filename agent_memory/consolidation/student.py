@@ -43,8 +43,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """Items with their targets, ready to be stepped on: spans, and (T, k) indices and log-probabilities."""
+class OnDevice:
+    """Items with their targets, where they are trained: spans, and (T, k) indices and log-probabilities."""
 
     spans: tuple[Span, ...]
     offsets: tuple[int, ...]
@@ -52,7 +52,7 @@ class Lesson:
     log_probs: torch.Tensor
 
     @classmethod
-    def of(cls, items: Sequence[Item], targets: Targets, *, device: str) -> Lesson:
+    def of(cls, items: Sequence[Item], targets: Targets, *, device: str) -> OnDevice:
         """The items in order, their targets on the device."""
         own = targets.pick([item.key for item in items])
         return cls(
@@ -69,7 +69,7 @@ class Student:
     """A draft and its optimiser."""
 
     def __init__(
-        self, model: LocalModel, draft: Draft, *, items: Lesson, anchors: Lesson, config: DistillConfig,
+        self, model: LocalModel, draft: Draft, *, items: OnDevice, anchors: OnDevice, config: DistillConfig,
         forward_tokens: int,
     ) -> None:
         self.forward_tokens = forward_tokens
@@ -166,8 +166,8 @@ class Student:
             for m in batch.members
         ]
         return (
-            torch.cat([lesson.indices[part] for lesson, part in parts]),
-            torch.cat([lesson.log_probs[part] for lesson, part in parts]),
+            torch.cat([pool.indices[part] for pool, part in parts]),
+            torch.cat([pool.log_probs[part] for pool, part in parts]),
         )
 
 

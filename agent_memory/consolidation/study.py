@@ -179,7 +179,8 @@ def _asked(work: Work, view: View) -> list[str]:
 
     What any other base asks, in whatever language, the teacher alone judges.
     """
-    drafts = [draft.question for draft in items_of(work, view.pk, kind="draft")]
+    revision = view.episode.revision  # of an edit after its writing the next run writes
+    drafts = [d.question for d in items_of(work, view.pk, kind="draft") if d.revision == revision]
     if not work.model.made_here:
         return unique(drafts)
     mended = (grounded(draft, view.text, is_word=is_word) for draft in drafts)
@@ -324,7 +325,6 @@ def _replace_drafts(
         delete(tables.study_items).where(
             i.episode_pk == view.pk,
             i.base == work.base,
-            i.revision == view.episode.revision,
             i.kind == "draft",
         )
     )

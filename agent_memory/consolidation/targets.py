@@ -11,7 +11,7 @@ Not known here: where questions come from, which items are trained, and where th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -80,6 +80,15 @@ class Targets:
             tuple(keys), _offsets([end - first for first, end in ranges]),
             self.indices[rows], self.log_probs[rows],
         )
+
+    def best(self, k: int) -> Targets:
+        """The same with at most k columns; what they leave over is in the tail bucket."""
+        return replace(self, indices=self.indices[:, :k], log_probs=self.log_probs[:, :k])
+
+    @property
+    def k(self) -> int:
+        """How many columns there are."""
+        return self.indices.shape[1]
 
 
 def compute(model: LocalModel, items: Sequence[Item], *, top_k: int = 20) -> Targets:

@@ -38,7 +38,7 @@ def heard_of(connection: Connection, version_id: str, question: str) -> bool:
     """
     if not all(_stands(connection, version_id, word) for word in asked_names(question)):
         return False
-    subject = asked_about(question)
+    subject = subject_of(question)
     having = [subject & content(text) for text in _texts(connection, version_id, sorted(subject))]
     standing = frozenset().union(*having)
     return not subject or (bool(standing) and standing in having)
@@ -106,7 +106,7 @@ def asked_names(question: str) -> list[str]:
     return found
 
 
-def asked_about(question: str) -> frozenset[str]:
+def subject_of(question: str) -> frozenset[str]:
     """The words of what a question asks about, ordinary ones left out; none where no phrasing fits it."""
     placed = _phrasings().placed([f"{_LEAD.sub('', question).rstrip(' ?.')}?"])
     if placed is None:

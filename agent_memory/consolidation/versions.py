@@ -31,6 +31,8 @@ from agent_memory.store.keys import chunks
 from agent_memory.types import Version
 
 TAINTED = "tainted: an episode in it was forgotten"
+#: Why a version that was rolled back is not served again by itself.
+WITHDRAWN = "rolled back"
 
 
 def folder(path: Path, version_id: str) -> Path:
@@ -135,6 +137,15 @@ def _clean() -> ColumnElement[bool]:
     )
 
 
+def holds_nothing_expired(now: datetime) -> ColumnElement[bool]:
+    """That no episode of a version's manifest has expired; erasing it waits for the next write."""
+    m, e = tables.version_episodes.c, tables.episodes.c
+    return ~exists().where(
+        m.version_id == tables.versions.c.id, e.namespace_id == m.namespace_id, e.id == m.episode_id,
+        e.expires_at <= now,
+    ).correlate(tables.versions)  # fmt: skip
+
+
 def promote(
     connection: Connection, namespace_id: int, *, version_id: str, run_id: str, now: datetime
 ) -> None:
@@ -198,18 +209,9 @@ def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[st
         current = active(connection, namespace_id)
         if current is None:
             raise NotFound("no version is active: the bare base is served already")
-        earlier = connection.execute(
-            select(v.id, v.base)
-            .where(
-                v.namespace_id == namespace_id,
-                v.state == "retired",
-                v.base == current.base,
-                v.created_at < current.created_at,
-                _clean(),
-            )
-            .order_by(v.created_at.desc(), v.id.desc())
-        ).all()
+        earlier = _servable(connection, namespace_id, base=current.base, before=current.created_at)
         _retire(connection, namespace_id, now=database.now())
+        connection.execute(update(tables.versions).where(v.id == current.id).values(reasons=[WITHDRAWN]))
         for row in earlier:
             try:
                 adapters.check(folder(database.path, row.id), base=row.base)
@@ -297,16 +299,24 @@ def _cancel_runs(connection: Connection, namespace_id: int, pks: Set[int]) -> No
 def _serve_newest_clean(connection: Connection, namespace_id: int, *, base: str, now: datetime) -> None:
     """Serves the newest retired version of a base whose manifest has no tombstone, if there is one."""
     v = tables.versions.c
-    newest = connection.execute(
-        select(v.id)
-        .where(v.namespace_id == namespace_id, v.state == "retired", v.base == base, _clean())
-        .order_by(v.created_at.desc(), v.id.desc())
-        .limit(1)
-    ).scalar()
-    if newest is not None:
+    for newest in _servable(connection, namespace_id, base=base)[:1]:
         connection.execute(
-            update(tables.versions).where(v.id == newest).values(state="active", promoted_at=now)
+            update(tables.versions).where(v.id == newest.id).values(state="active", promoted_at=now)
         )
+
+
+def _servable(
+    connection: Connection, namespace_id: int, *, base: str, before: datetime | None = None
+) -> list[Any]:
+    """The retired versions of a base that may be served again, newest first: what was rolled back may not."""
+    v = tables.versions.c
+    earlier = [] if before is None else [v.created_at < before]
+    rows = connection.execute(
+        select(v.id, v.base, v.reasons)
+        .where(v.namespace_id == namespace_id, v.state == "retired", v.base == base, _clean(), *earlier)
+        .order_by(v.created_at.desc(), v.id.desc())
+    ).all()
+    return [row for row in rows if WITHDRAWN not in row.reasons]
 
 
 def sweep(database: Database) -> list[str]:
@@ -316,6 +326,9 @@ def sweep(database: Database) -> list[str]:
     ended.
     """
     v, r = tables.versions.c, tables.runs.c
+    parents = (database.path / "versions", database.path / "runs")
+    # Listed before the rows are read: a run that begins in between has its row before its folder.
+    there = [sorted(parent.iterdir()) if parent.is_dir() else [] for parent in parents]
     with database.read() as connection:
         kept = {
             row.id
@@ -325,8 +338,8 @@ def sweep(database: Database) -> list[str]:
         tainted = {row.id for row in connection.execute(select(v.id).where(v.state == "tainted"))}
         making = {version_of(run) for run in running} - tainted
     left: list[str] = []
-    for parent, wanted in ((database.path / "versions", kept | making), (database.path / "runs", running)):
-        for child in sorted(parent.iterdir()) if parent.is_dir() else ():
+    for children, wanted in zip(there, (kept | making, running), strict=True):
+        for child in children:
             if child.is_dir() and child.name not in wanted:
                 shutil.rmtree(child, ignore_errors=True)
                 left += [child.name] if child.exists() else []

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, update
 
 from agent_memory.consolidation.asking import Asker
 from agent_memory.errors import RunFailed
+from agent_memory.progress import Progress
 from agent_memory.store import tables
 from agent_memory.store.database import Database
 from agent_memory.store.keys import chunks
@@ -30,8 +31,6 @@ STAGES = ("select", "write", "answer", "turn", "complete", "change", "distill", 
 #: Episodes whose questions are written, answered or completed together, in one transaction.
 CHUNK = 16
 
-#: Called with a stage's name, how much is done and how much there is.
-Progress = Callable[[str, int, int], None]
 #: From an episode and a number to the keys of the episodes most like it.
 Nearest = Callable[[Episode, int], Sequence[int]]
 

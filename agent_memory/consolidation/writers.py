@@ -16,7 +16,7 @@ from agent_memory.config import StudyConfig
 from agent_memory.consolidation.asking import BATCH
 from agent_memory.consolidation.halves import in_slices
 from agent_memory.consolidation.parts import parts
-from agent_memory.consolidation.questions import names, unique, words
+from agent_memory.consolidation.questions import is_wrapped, names, unique, words
 from agent_memory.errors import AgentMemoryError, RunFailed
 from agent_memory.types import Episode
 
@@ -41,6 +41,7 @@ LONG_REQUEST_AGAIN = (
     "Write ten more, one per line, in other words, about what was not asked yet. Do not repeat yourself."
 )
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):]|Q\d*[.:])\s*")
 
 
@@ -56,7 +57,8 @@ class QuestionWriter(Protocol):
 def written_by(writer: QuestionWriter, episodes: Sequence[Episode], *, seed: int) -> list[list[str]]:
     """The questions about each episode by a writer that may be anybody's; errors of ours pass.
 
-    What has fewer letters than the shortest question is dropped.
+    What has fewer letters than the shortest question is dropped, what stands in a wrapping of the exam, and
+    what no database can hold (half a surrogate pair, a NUL).
 
     Raises:
         RunFailed: it raised another error, or returned anything but a list of texts for each episode.
@@ -71,7 +73,13 @@ def written_by(writer: QuestionWriter, episodes: Sequence[Episode], *, seed: int
         ) from error
     if wrong := _wrong(written, episodes=len(episodes)):
         raise RunFailed(f"the question writer {writer.name} returned {wrong}")
-    return [[one for one in own if sum(map(str.isalnum, one)) >= FEWEST_LETTERS] for own in written]
+    return [[one for one in own if _is_a_draft(one)] for own in written]
+
+
+def _is_a_draft(text: str) -> bool:
+    letters = sum(map(str.isalnum, text))
+    storable = "\0" not in text and not _SURROGATE.search(text)
+    return letters >= FEWEST_LETTERS and storable and not is_wrapped(text)
 
 
 def _wrong(written: object, *, episodes: int) -> str | None:
@@ -126,20 +134,23 @@ class OwnWriter:
 
     def _continue(self, talks: Sequence[Talk], *, temperature: float, seed: int) -> None:
         """One more turn of each conversation; the model lock is taken for `BATCH` of them at a time."""
+        most = self._config.max_question_tokens
         prompts = [self._model.prompt_ids(talk.messages(self._requests)) for talk in talks]
+        fitting = [n for n, ids in enumerate(prompts) if len(ids) + most <= self._model.window]
 
         def say(part: Sequence[tuple[int, list[int]]]) -> list[list[int]]:
             with self._model.wearing(None):
                 return self._model.generate(
                     [ids for _, ids in part],
-                    max_new_tokens=self._config.max_question_tokens,
+                    max_new_tokens=most,
                     temperature=temperature,
                     seed=seed + part[0][0],  # another in each part, or all would draw the same numbers
                 )
 
-        said = in_slices(say, list(enumerate(prompts)), most=BATCH)
-        for talk, ids in zip(talks, said, strict=True):
-            talk.said.append(self._model.text(ids))
+        said = in_slices(say, [(n, prompts[n]) for n in fitting], most=BATCH)
+        found = dict(zip(fitting, said, strict=True))
+        for n, talk in enumerate(talks):  # one that has grown too long for the window says nothing more
+            talk.said.append(self._model.text(found[n]) if n in found else "")
 
 
 @dataclass
@@ -207,4 +218,10 @@ class TemplateWriter:
 def parse(text: str) -> list[str]:
     """The questions in a writer's answer, one per line; bullets, numbers and what is no question dropped."""
     lines = (_BULLET.sub("", line).strip().strip('"').strip() for line in text.splitlines())
-    return [line for line in lines if SHORTEST <= len(words(line)) <= LONGEST]
+    return [line for line in lines if _is_long_enough(line) and len(words(line)) <= LONGEST]
+
+
+def _is_long_enough(line: str) -> bool:
+    """Two words, or as many letters in a script that may put no blanks between words."""
+    foreign = sum(letter.isalpha() and not letter.isascii() for letter in line)
+    return len(words(line)) >= SHORTEST or foreign >= FEWEST_LETTERS

@@ -269,6 +269,11 @@ class EpisodeStore:
         if pending:
             erase.finish(self.database, self.parts, patience_seconds=0.0)
 
+    def expire(self) -> None:
+        """Erases what has expired, as every write does."""
+        with self.writing():
+            pass
+
     def namespace_id(self, connection: Connection, namespace: Namespace) -> int | None:
         """The key of a namespace; None where nothing was ever added to it."""
         if namespace not in self._ids:

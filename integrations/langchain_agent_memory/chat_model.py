@@ -28,7 +28,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from agent_memory import answer
+from agent_memory import answer, served
 from agent_memory.errors import AdapterRefused, InvalidInput
 from agent_memory.store import scope as scopes
 from langchain_agent_memory.calls import Call, from_thread
@@ -36,11 +36,10 @@ from langchain_agent_memory.scope import Scope
 from langchain_agent_memory.turns import to_turns
 
 if TYPE_CHECKING:
-    from agent_memory.answer import Known, Served
+    from agent_memory.answer import Known
     from agent_memory.models.local import LocalModel
+    from agent_memory.served import Served
 
-#: Tokens that joining a block to a system text may cost beside its own (chosen, on the safe side).
-_SEAM_TOKENS = 8
 #: LangChain's standard parameters that only a remote service has a use for; taken, and without effect.
 _OF_A_SERVICE = frozenset({"api_key", "max_retries", "timeout"})
 
@@ -141,11 +140,11 @@ class ChatAgentMemory(BaseChatModel):
         if self._pinned is not None and wanted == self.adapter:
             return self._pinned
         if wanted == "base":
-            return answer.BASE
+            return served.BASE
         namespace = scopes.resolve(self.memory.fixed, user_id=self.user_id, agent_id=self.agent_id)
         with self.memory.database.read() as connection:
             owner = self.memory.store.namespace_id(connection, namespace)
-        return answer.served(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)
+        return served.find(self.memory.database, owner, adapter=wanted, base=self._model.fingerprint)
 
     def known(self, messages: Sequence[BaseMessage]) -> Known:
         """What the version knows where these messages ask something; see `agent_memory/answer.py`."""
@@ -163,7 +162,7 @@ class ChatAgentMemory(BaseChatModel):
         shown = [convert_to_openai_tool(tool) for tool in tools] if self._model.takes_tools else []
         turns = to_turns(messages, with_tools=bool(shown))
         used = len(self._model.prompt_ids(turns, tools=shown or None)) + self._longest_answer
-        return self._model.window - used - _SEAM_TOKENS
+        return self._model.window - used - answer.SEAM_TOKENS
 
     @property
     def _longest_answer(self) -> int:

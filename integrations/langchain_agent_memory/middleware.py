@@ -37,9 +37,9 @@ from langchain.agents.middleware.types import (
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.config import get_config
 
-from agent_memory import answer, prompt
+from agent_memory import answer
 from agent_memory.errors import InvalidInput, ScopeError
-from agent_memory.types import Retrieval, SearchResult
+from agent_memory.types import Placement, Retrieval, SearchResult
 from langchain_agent_memory import messages as msg
 from langchain_agent_memory.chat_model import ChatAgentMemory
 from langchain_agent_memory.recording import Recorder
@@ -102,7 +102,7 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         session_id: str | None = None,
         retrieval: Retrieval = "all",
         budget_tokens: int | None = None,
-        placement: prompt.Placement | None = None,
+        placement: Placement | None = None,
         record: bool = True,
         tools: Sequence[str] = TOOLS,
         name: str | None = None,
@@ -259,7 +259,7 @@ class AgentMemoryMiddleware(AgentMiddleware[MemoryState, Any, Any]):
         return scope
 
 
-def _placed(request: ModelRequest[Any], block: str, placement: prompt.Placement) -> ModelRequest[Any]:
+def _placed(request: ModelRequest[Any], block: str, placement: Placement) -> ModelRequest[Any]:
     """The request with the block at the end of the system message, or before the last user message."""
     if placement == "system":
         return request.override(system_message=_joined(request.system_message, block, last=True))
