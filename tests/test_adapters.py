@@ -183,6 +183,14 @@ def test_the_zoo_is_refused_without_a_model_in_memory(folder: Path, kind: str, s
         adapters.check(folder, base=BASE)
 
 
+def test_a_twin_that_does_not_look_at_the_tensors_lets_in_some_of_the_zoo(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "_check_tensors", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception):
+        test_the_zoo_is_refused(folder, "nan", 0)
+
+
 @pytest.mark.parametrize("changes", ABSURD, ids=str)
 def test_absurd_settings_are_refused(folder: Path, changes: dict[str, Any]) -> None:
     change_config(folder, **changes)

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import update
 
 from agent_memory.config import SelectConfig
-from agent_memory.consolidation import pipeline, runs, work
+from agent_memory.consolidation import distill, pipeline, runs, work
 from agent_memory.consolidation.phrasings import FILE
+from agent_memory.consolidation.questions import normalise
 from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.errors import (
     InvalidInput,
@@ -74,6 +75,45 @@ def test_no_exam_question_is_ever_trained_on(tmp_path: Path, model: Any) -> None
         assert exam
         assert not study & exam
         assert not any(question.startswith("Tell me: ") for question in study)
+
+
+def trained_questions(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> tuple[set[str], set[str]]:
+    """What a run trains in any wording, and what it asks in its exam, normalised."""
+    monkeypatch.setattr(type(model), "made_here", True)  # so that items are trained in further wordings
+    trained: set[str] = set()
+    real = distill.train
+
+    def train(model: Any, lessons: distill.Lessons, **settings: Any) -> Any:
+        texts = (model._tokenizer.decode(list(item.student)) for item in lessons.items)
+        trained.update(normalise(text.rsplit("<user>", 1)[-1].split("<end>")[0]) for text in texts)
+        return real(model, lessons, **settings)
+
+    monkeypatch.setattr(distill, "train", train)
+    with memory(tmp_path, model, facts=[fact(n) for n in range(4)], config=small(sentences=12)) as alice:
+        alice.consolidate(progress=False)
+        rows = alice.sql("SELECT question FROM study_items WHERE kind = 'exam'")
+    return trained, {normalise(row["question"]) for row in rows}
+
+
+def test_no_exam_question_is_trained_in_any_wording(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, examined = trained_questions(tmp_path / "one", model, monkeypatch)
+    assert len(trained) > len(examined) > 0
+    assert not trained & examined
+    real = study_set
+
+    def leaking(*arguments: Any) -> StudySet:
+        chosen = real(*arguments)
+        with_exams = [*chosen.studied, *(one for one in chosen.exams if one.targets)]
+        wordings = {one.pk: 1 for one in with_exams}
+        return replace(chosen, studied=with_exams, wordings=wordings, examined=frozenset())
+
+    monkeypatch.setattr(pipeline, "study_set", leaking)
+    trained, examined = trained_questions(tmp_path / "two", model, monkeypatch)
+    assert trained & examined, "a twin that does not set them apart trains some"
 
 
 def test_every_group_of_an_episode_has_an_exam_question(tmp_path: Path, model: Any) -> None:

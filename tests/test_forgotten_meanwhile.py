@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent_memory import served
 from agent_memory.errors import AdapterRefused
 from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
@@ -67,6 +69,18 @@ def test_a_version_that_is_forgotten_or_rolled_back_while_it_speaks_leaves_the_w
     can_read = act is roll_back and retrieval == "lean"
     assert (said.text, said.version) == ("Kappa0" if can_read else ABSTENTION, None)
     assert bool(said.episodes) == can_read
+
+
+def test_a_twin_that_does_not_ask_again_fails_the_claim(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def heedless(*arguments: Any, **settings: Any) -> Served:
+        return replace(find(*arguments, **settings), still=lambda: True)
+
+    monkeypatch.setattr(served, "find", heedless)
+    claim = test_a_version_that_is_forgotten_or_rolled_back_while_it_speaks_leaves_the_word_to_the_base
+    with pytest.raises(AssertionError):
+        claim(alice, monkeypatch, by_ask, "none", forget, by_id=False)
 
 
 def test_a_version_that_was_asked_for_by_its_id_speaks_though_it_is_rolled_back(
