@@ -25,10 +25,10 @@ from agent_memory.store import (
     directory,
     erase,
     identity,
-    items,
     lexical,
     scope,
     sql,
+    store_items,
     transfer,
     vectors,
 )
@@ -545,7 +545,7 @@ def _parts(database: Database, index: VectorIndex) -> tuple[erase.Part, ...]:
         return len(versions.erase(connection, namespace_id, pks, now=database.now()))
 
     def langgraph(connection: Connection, namespace_id: int, pks: Sequence[int]) -> int:
-        return sum(items.erase(connection, namespace_id, pks).values())
+        return sum(store_items.erase(connection, namespace_id, pks).values())
 
     return (
         erase.Part("versions", weights, sweep=lambda _: not versions.sweep(database)),

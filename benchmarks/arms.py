@@ -301,9 +301,9 @@ def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count:
 @contextmanager
 def one_hot_targets() -> Iterator[None]:
     """Study items are trained on the teacher's words alone; anchors stay as they are."""
-    from agent_memory.consolidation import items as rows
+    from agent_memory.consolidation import study_items
 
-    real = rows.unpack
+    real = study_items.unpack
 
     def one_hot(blobs: Sequence[tuple[str, bytes]]) -> Any:
         import torch
@@ -316,8 +316,8 @@ def one_hot_targets() -> Iterator[None]:
         sure[:, 0] = 0.0
         return answers, dataclasses.replace(targets, indices=torch.cat([said, fillers], 1), log_probs=sure)
 
-    rows.unpack = one_hot
+    study_items.unpack = one_hot
     try:
         yield
     finally:
-        rows.unpack = real
+        study_items.unpack = real

@@ -15,8 +15,8 @@ import pytest
 
 from agent_memory.consolidation import anchors
 from agent_memory.consolidation.asking import Asker
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.questions import content, names
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.work import Work
 from agent_memory.models.local import LocalModel
 from agent_memory.types import Episode

@@ -25,9 +25,9 @@ from agent_memory.consolidation.change import (
     numbers_in,
     speaks_of,
 )
-from agent_memory.consolidation.items import StudyItem, load, not_retired
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.select import rehearsed_items
+from agent_memory.consolidation.study_items import StudyItem, load, not_retired
 from agent_memory.consolidation.work import Work
 from agent_memory.manager import MemoryManager
 from agent_memory.store import tables

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.complete import Made, _known, _only_askers
 from agent_memory.consolidation.targets import Targets
 from agent_memory.consolidation.work import Work
 from tests.test_consolidation_parts import group
 
 ANSWER = (7, 8)
-PACKED = rows.pack(ANSWER, Targets(("1",), torch.tensor([0, 2]), torch.ones(2, 1), torch.zeros(2, 1)))
+PACKED = study_items.pack(ANSWER, Targets(("1",), torch.tensor([0, 2]), torch.ones(2, 1), torch.zeros(2, 1)))
 
 
 class Base:

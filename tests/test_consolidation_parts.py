@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from agent_memory.consolidation import candidate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import Group, odd_one_out
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings, Relation
 from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.turn import ambiguous, turned_groups
 from agent_memory.consolidation.work import Work
 from agent_memory.types import Episode, Namespace, SearchResult

@@ -10,7 +10,7 @@ import pytest
 from agent_memory.config import GateConfig
 from agent_memory.consolidation import gate
 from agent_memory.consolidation.examine import Marked, closed_book
-from agent_memory.consolidation.items import StudyItem
+from agent_memory.consolidation.study_items import StudyItem
 
 GOOD = {
     "new": 0.9, "new_base": 0.1, "retained": 0.9, "retained_parent": 0.9, "reading": 0.99,

@@ -13,15 +13,14 @@ import pytest
 import torch
 
 from agent_memory import prompt
-from agent_memory.consolidation import items as rows
-from agent_memory.consolidation import targets
+from agent_memory.consolidation import study_items, targets
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.distill import Lessons
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.lessons import MOST_WORDINGS, lessons, shared_out
 from agent_memory.consolidation.questions import is_wrapped, names, normalise, with_other_names
 from agent_memory.consolidation.scenes import ELSEWHERE, MOST_EACH, MOST_EPISODES, scenes
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.targets import Item
 from agent_memory.consolidation.work import Work
 from agent_memory.models.local import LocalModel
@@ -70,7 +69,7 @@ def studied(work: Work) -> list[StudyItem]:
     made = []
     for number, ((pk, question), ids, one) in enumerate(zip(asked, prompts, said, strict=True)):
         item = Item(f"{number}", ids, ids, one.ids)
-        packed = rows.pack(one.ids, targets.compute(work.model, [item]))
+        packed = study_items.pack(one.ids, targets.compute(work.model, [item]))
         made.append(StudyItem(number, pk, 1, "study", 0, question, one.text, False, packed))
     return made
 
@@ -169,7 +168,7 @@ def test_the_target_of_what_is_elsewhere_is_the_teachers_who_has_it_in_view(
     for item in questions(made(work, studied, exam=False)):
         if item.key.startswith("elsewhere:"):
             own = by_question[block_and_question(work.model, item)[1]]
-            assert item.answer == rows.answer_ids(own.targets or b"")
+            assert item.answer == study_items.answer_ids(own.targets or b"")
             assert item.teacher == work.asker.prompt(own.question, [EPISODES[own.episode_pk]])
 
 
@@ -253,7 +252,7 @@ def test_each_item_is_trained_in_further_wordings_with_one_and_the_same_target(
         assert len(set(asked)) == 1 + each
         assert all(name in one for one in asked for name in names(item.question))
         assert not any(map(is_wrapped, asked))
-        assert {one.answer for one in own} == {rows.answer_ids(item.targets or b"")}
+        assert {one.answer for one in own} == {study_items.answer_ids(item.targets or b"")}
         picked = [found.targets.pick([one.key]).log_probs for one in own]
         assert all(torch.equal(picked[0], one) for one in picked)
 

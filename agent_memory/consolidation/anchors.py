@@ -29,7 +29,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
 
 from agent_memory.consolidation.halves import in_slices
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
     asked_about,
@@ -42,6 +41,7 @@ from agent_memory.consolidation.questions import (
     with_other_names,
 )
 from agent_memory.consolidation.scenes import scenes
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.wording import retold
 from agent_memory.consolidation.work import Work
 from agent_memory.durable import write_file

@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, update
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
@@ -55,7 +55,7 @@ _PLACED = re.compile(
 class Again:
     """An item of an earlier episode, and what the teacher says to it now."""
 
-    item: rows.StudyItem
+    item: study_items.StudyItem
     prompt: tuple[int, ...]
     said: Said
 
@@ -65,7 +65,7 @@ class Changed:
     """What of an earlier episode has another answer now, and what only has none any more."""
 
     again: list[Again]
-    stale: list[rows.StudyItem]
+    stale: list[study_items.StudyItem]
 
 
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
@@ -121,17 +121,17 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
     """The items of the earlier episode whose group is answered otherwise with both in view."""
     i = tables.study_items.c
     with work.database.read() as connection:
-        found = rows.load(
+        found = study_items.load(
             connection,
             and_(
                 i.episode_pk == old_pk,
                 i.revision == old.revision,
                 i.base == work.base,
                 i.kind != "draft",
-                rows.not_retired(),
+                study_items.not_retired(),
             ),
         )
-    groups: dict[int, list[rows.StudyItem]] = defaultdict(list)
+    groups: dict[int, list[study_items.StudyItem]] = defaultdict(list)
     for item in found:
         groups[item.answer_group].append(item)
     english = work.model.made_here  # what other bases ask, in whatever language, the teacher alone judges
@@ -169,12 +169,12 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
     return Changed(moved, [*others, *converses])
 
 
-def is_converse(group: Sequence[rows.StudyItem], other: Sequence[rows.StudyItem]) -> bool:
+def is_converse(group: Sequence[study_items.StudyItem], other: Sequence[study_items.StudyItem]) -> bool:
     """Whether a group asks from the other's answer, and is answered with what the other asks from."""
     return _in_most(other[0].answer, group) and _in_most(group[0].answer, other)
 
 
-def _in_most(name: str, group: Sequence[rows.StudyItem]) -> bool:
+def _in_most(name: str, group: Sequence[study_items.StudyItem]) -> bool:
     """Whether most questions of a group have a name in them."""
     wanted = content(name)
     return bool(wanted) and 2 * sum(wanted <= content(item.question) for item in group) > len(group)
@@ -277,7 +277,7 @@ def _retire(
 ) -> None:
     """Writes the new items and points the old ones to them; the stale ones to the last of them."""
     i = tables.study_items.c
-    own = rows.load(
+    own = study_items.load(
         connection, and_(i.episode_pk == view.pk, i.base == work.base, i.revision == view.episode.revision)
     )
     by_question = {normalise(item.question): item.pk for item in own}
@@ -289,7 +289,7 @@ def _retire(
             number = numbers[one.item.answer_group]
             answered = Answered(one.item.question, one.said, one.prompt)
             made = {**row(view, answered, group=number, kind=one.item.kind), **own_columns}
-            (successor,) = rows.save(
+            (successor,) = study_items.save(
                 connection,
                 [made],
                 namespace_id=work.namespace_id,
@@ -305,7 +305,7 @@ def _retire(
     connection.execute(update(tables.study_items).where(i.pk.in_(stale)).values(superseded_by=successor))
 
 
-def numbers_in(text: str, own: Sequence[rows.StudyItem], again: Sequence[Again]) -> dict[int, int]:
+def numbers_in(text: str, own: Sequence[study_items.StudyItem], again: Sequence[Again]) -> dict[int, int]:
     """By number of each group that changed, the number that it has in the new episode of this text.
 
     That is the number of a group that asks for the same, as in `study.groups`: it has the same answer, and a

@@ -19,8 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, update
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import items as rows
-from agent_memory.consolidation import versions
+from agent_memory.consolidation import study_items, versions
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import (
@@ -52,14 +51,14 @@ class Group:
     """
 
     number: int
-    items: list[rows.StudyItem]
+    items: list[study_items.StudyItem]
     about: tuple[str, ...]
     loans: dict[str, int | None]
 
     @property
     def answer(self) -> tuple[int, ...]:
         """The ids with which the teacher answers most often."""
-        ids = Counter(rows.answer_ids(item.targets or b"") for item in self.items)
+        ids = Counter(study_items.answer_ids(item.targets or b"") for item in self.items)
         return ids.most_common(1)[0][0]
 
 
@@ -94,7 +93,7 @@ def complete(work: Work, *, config: StudyConfig) -> None:
                 _examine_one_each(connection, by_episode[pk])
                 beside = [other for other, _ in view.beside]
                 for one in made[pk]:
-                    rows.save(
+                    study_items.save(
                         connection, [one.row], namespace_id=work.namespace_id, run_id=work.run_id,
                         base=work.base, context=[*beside, *one.lenders],
                     )  # fmt: skip
@@ -105,18 +104,18 @@ def groups_of(work: Work) -> dict[int, list[Group]]:
     i = tables.study_items.c
     episodes = work.episodes()
     with work.database.read() as connection:
-        found = rows.load(
+        found = study_items.load(
             connection,
             and_(
                 i.namespace_id == work.namespace_id,
                 i.base == work.base,
                 i.kind != "draft",
-                rows.not_retired(),
+                study_items.not_retired(),
                 i.targets.is_not(None),
             ),
         )
     brought = Phrasings.of(work.model.folder)
-    gathered: dict[tuple[int, int], list[rows.StudyItem]] = defaultdict(list)
+    gathered: dict[tuple[int, int], list[study_items.StudyItem]] = defaultdict(list)
     for item in found:
         episode = episodes.get(item.episode_pk)
         if episode and episode.revision == item.revision and not is_wrapped(item.question):
@@ -204,7 +203,7 @@ def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig
             per_group[group.number] += 1
             said = Said(item.answer, group.items[0].answer, complete=True)
             one = row(view, Answered(question, said, item.teacher), group=group.number, kind="study")
-            columns = {**one, "targets": rows.pack(item.answer, own), "known": False}
+            columns = {**one, "targets": study_items.pack(item.answer, own), "known": False}
             kept.append(Made(columns, item.answer, lenders))
     return kept
 
@@ -250,7 +249,7 @@ def odd_one_out(questions: Sequence[str]) -> int:
 
 
 def _known(
-    work: Work, found: Sequence[rows.StudyItem], made: Mapping[int, Sequence[Made]]
+    work: Work, found: Sequence[study_items.StudyItem], made: Mapping[int, Sequence[Made]]
 ) -> dict[int, bool]:
     """Of each item, by key, whether the bare base answers it without the episode.
 
@@ -258,7 +257,7 @@ def _known(
     """
     sure = work.asker.sure(
         [work.asker.prompt(item.question) for item in found],
-        [rows.answer_ids(item.targets or b"") for item in found],
+        [study_items.answer_ids(item.targets or b"") for item in found],
     )
     answers = list(zip(found, sure, strict=True))
     known = {(item.episode_pk, item.answer_group) for item, is_known in answers if is_known}

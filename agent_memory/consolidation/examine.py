@@ -25,8 +25,8 @@ from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.asking import SCORED, Said, same
 from agent_memory.consolidation.gate import CHANCE
 from agent_memory.consolidation.halves import in_slices
-from agent_memory.consolidation.items import StudyItem, load, not_retired
 from agent_memory.consolidation.parts import covered
+from agent_memory.consolidation.study_items import StudyItem, load, not_retired
 from agent_memory.consolidation.work import Work, load_episodes
 from agent_memory.store import tables
 from agent_memory.store.views import marks

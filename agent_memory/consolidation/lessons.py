@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.anchors import Anchors
 from agent_memory.consolidation.questions import asked_about, normalise
 from agent_memory.consolidation.wording import retold
@@ -32,7 +32,7 @@ MOST_WORDINGS = 3
 
 def lessons(
     work: Work,
-    studied: Sequence[rows.StudyItem],
+    studied: Sequence[study_items.StudyItem],
     episodes: Mapping[int, Episode],
     anchors: Anchors,
     *,
@@ -48,7 +48,7 @@ def lessons(
     from agent_memory.consolidation import targets
     from agent_memory.consolidation.distill import Lessons
 
-    answers, found = rows.unpack([(str(item.pk), item.targets or b"") for item in studied])
+    answers, found = study_items.unpack([(str(item.pk), item.targets or b"") for item in studied])
     made: list[Item] = []
     for item in studied:
         text, count = episodes[item.episode_pk].text, wordings.get(item.pk, 0)

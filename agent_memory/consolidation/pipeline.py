@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, update
 
 from agent_memory.config import ConsolidationConfig
-from agent_memory.consolidation import examine, gate, runs, versions
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import examine, gate, runs, study_items, versions
 from agent_memory.consolidation.anchors import Amounts, Anchors, anchors
 from agent_memory.consolidation.asking import Asker
 from agent_memory.consolidation.candidate import candidate
@@ -282,7 +281,7 @@ def _examine(
     work: Work,
     run: Run,
     adapter: Path,
-    exams: Sequence[rows.StudyItem],
+    exams: Sequence[study_items.StudyItem],
     examined_on: Anchors,
     config: ConsolidationConfig,
 ) -> dict[str, float]:

@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING
 from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import examine, pipeline, runs, versions
 from agent_memory.consolidation.candidate import lessons_of, train
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
 from agent_memory.consolidation.select import Selection
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.study_set import StudySet, study_set
 from agent_memory.consolidation.work import Work, cancelled
 from agent_memory.errors import RunBusy

@@ -21,10 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.asking import Said
-from agent_memory.consolidation.items import StudyItem
 from agent_memory.consolidation.questions import name_words, with_other_names
+from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.work import Work
 from agent_memory.types import Episode
 
@@ -132,7 +132,7 @@ def _item(
 
     if draft.item is not None:
         teacher = work.asker.prompt(draft.item.question, [episodes[draft.item.episode_pk]])
-        answer = rows.answer_ids(draft.item.targets or b"")
+        answer = study_items.answer_ids(draft.item.targets or b"")
         return Item(key, teacher=teacher, student=draft.prompt, answer=answer)
     if said is None or not said.complete or said.declines:
         return None

@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from agent_memory.config import SelectConfig
-from agent_memory.consolidation.items import to_train
+from agent_memory.consolidation.study_items import to_train
 from agent_memory.store import tables
 from agent_memory.store.rows import live
 

@@ -30,7 +30,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, exists, select
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.asking import Said
 from agent_memory.consolidation.parts import part_about
 from agent_memory.consolidation.questions import (
@@ -152,7 +152,7 @@ def _save_drafts(
         }
         for question in questions
     ]
-    rows.save(connection, drafts, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base)
+    study_items.save(connection, drafts, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base)
 
 
 # ---------------------------------------------------------------------- answer
@@ -210,11 +210,11 @@ def _named(
     ]
 
 
-def items_of(work: Work, pk: int, *, kind: str) -> list[rows.StudyItem]:
+def items_of(work: Work, pk: int, *, kind: str) -> list[study_items.StudyItem]:
     """The items of an episode of one kind and of the run's base."""
     i = tables.study_items.c
     with work.database.read() as connection:
-        return rows.load(connection, and_(i.episode_pk == pk, i.base == work.base, i.kind == kind))
+        return study_items.load(connection, and_(i.episode_pk == pk, i.base == work.base, i.kind == kind))
 
 
 def views_of(work: Work, pks: Sequence[int], *, config: StudyConfig) -> list[View]:
@@ -314,7 +314,7 @@ def with_targets(work: Work, answered: Sequence[Answered], *, top_k: int) -> lis
         for n, one in enumerate(answered)
     ]
     found = targets.compute(work.model, made, top_k=top_k)
-    return [rows.pack(item.answer, found.pick([item.key])) for item in made]
+    return [study_items.pack(item.answer, found.pick([item.key])) for item in made]
 
 
 def _replace_drafts(
@@ -334,7 +334,7 @@ def _replace_drafts(
         for one in group
     ]
     beside = [pk for pk, _ in view.beside]
-    rows.save(
+    study_items.save(
         connection, made, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base, context=beside
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, select
 
 from agent_memory.config import ConsolidationConfig
-from agent_memory.consolidation import items as rows
+from agent_memory.consolidation import study_items
 from agent_memory.consolidation.lessons import shared_out
 from agent_memory.consolidation.questions import normalise
 from agent_memory.consolidation.select import rehearsed_items
@@ -29,8 +29,8 @@ class StudySet:
     `examined` are the exam's questions, normalised: no wording may be one of them.
     """
 
-    studied: list[rows.StudyItem]
-    exams: list[rows.StudyItem]
+    studied: list[study_items.StudyItem]
+    exams: list[study_items.StudyItem]
     wordings: Mapping[int, int]
     examined: frozenset[str]
 
@@ -42,7 +42,7 @@ def study_set(work: Work, config: ConsolidationConfig) -> StudySet:
         i.episode_pk == s.episode_pk,
         i.revision == s.revision,
         i.base == work.base,
-        rows.not_retired(),
+        study_items.not_retired(),
         i.targets.is_not(None) | (i.kind == "exam"),
         s.run_id == work.run_id,
     )
@@ -53,7 +53,7 @@ def study_set(work: Work, config: ConsolidationConfig) -> StudySet:
                 select(i.pk, s.part).select_from(tables.study_items.join(tables.run_episodes, current))
             )
         }
-        found = rows.load(
+        found = study_items.load(
             connection, and_(i.namespace_id == work.namespace_id, i.base == work.base, i.kind != "draft")
         )
         r = tables.runs.c

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import items as rows
-from agent_memory.consolidation import versions
+from agent_memory.consolidation import study_items, versions
 from agent_memory.consolidation.complete import Group, groups_of
 from agent_memory.consolidation.phrasings import Phrasings
 from agent_memory.consolidation.questions import MINE, as_written, normalise
@@ -61,7 +60,7 @@ def turn(work: Work, *, config: StudyConfig) -> None:
         ]
         with work.transaction(done=mark) as connection:
             for view, items in zip(views, made, strict=True):
-                rows.save(
+                study_items.save(
                     connection, items, namespace_id=work.namespace_id, run_id=work.run_id, base=work.base,
                     context=[pk for pk, _ in view.beside],
                 )  # fmt: skip

@@ -10,7 +10,7 @@ an item is an episode of that user: found by search, consolidated if its source 
 forgotten with the item; and forgetting the episode removes the item. An item with a time to live is passing
 by nature and never becomes an episode.
 
-Does not know: SQL (`agent_memory.store.items`), prompts, models.
+Does not know: SQL (`agent_memory.store.store_items`), prompts, models.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from langgraph.store.base import (
 )
 
 from agent_memory.errors import InvalidInput, NotFound
-from agent_memory.store import items as rows
-from agent_memory.store import scope
+from agent_memory.store import scope, store_items
+from agent_memory.store.store_items import StoredItem
 from langchain_agent_memory.store_filters import check_filter, matches, matches_path, scope_in
 
 if TYPE_CHECKING:
@@ -120,16 +120,16 @@ class AgentMemoryStore(BaseStore):
 
     # ------------------------------------------------------------------ reading
 
-    def _read(self, ops: Sequence[Op]) -> tuple[list[Result], list[rows.Item]]:
+    def _read(self, ops: Sequence[Op]) -> tuple[list[Result], list[StoredItem]]:
         """The results, and the items whose time to live begins anew."""
         queries = sorted({op.query for op in ops if isinstance(op, SearchOp) and op.query})
         vectors = dict(zip(queries, self._embedded(queries), strict=True)) if queries else {}
         results: list[Result] = []
-        touched: list[rows.Item] = []
+        touched: list[StoredItem] = []
         with self._memory.database.read() as connection:
             owner = self._memory.store.namespace_id(connection, self._namespace)
             for op in ops:
-                found: list[tuple[rows.Item, float | None]] = []
+                found: list[tuple[StoredItem, float | None]] = []
                 if isinstance(op, GetOp):
                     found = self._got(connection, owner, op)
                     results.append(Item(**_fields(found[0][0])) if found else None)
@@ -144,30 +144,30 @@ class AgentMemoryStore(BaseStore):
                     touched += [item for item, _ in found if item.ttl_minutes is not None]
         return results, touched
 
-    def _got(self, connection: Any, owner: int | None, op: GetOp) -> list[tuple[rows.Item, float | None]]:
+    def _got(self, connection: Any, owner: int | None, op: GetOp) -> list[tuple[StoredItem, float | None]]:
         if owner is None:
             return []
-        item = rows.get(connection, owner, op.namespace, op.key, now=self._memory.database.now())
+        item = store_items.get(connection, owner, op.namespace, op.key, now=self._memory.database.now())
         return [(item, None)] if item else []
 
     def _found(
         self, connection: Any, owner: int | None, op: SearchOp, vector: Any
-    ) -> list[tuple[rows.Item, float | None]]:
+    ) -> list[tuple[StoredItem, float | None]]:
         """The items that a search finds, with their scores."""
         if owner is None:
             return []
         now, end = self._memory.database.now(), op.offset + op.limit
         if not op.filter and vector is None:
             page = {"limit": op.limit, "offset": op.offset}
-            found = rows.under(connection, owner, op.namespace_prefix, now=now, **page)
+            found = store_items.under(connection, owner, op.namespace_prefix, now=now, **page)
             return [(item, None) for item in found]
-        every = rows.under(connection, owner, op.namespace_prefix, now=now)
+        every = store_items.under(connection, owner, op.namespace_prefix, now=now)
         candidates = [item for item in every if matches(item.value, op.filter or {})]
         if vector is None:
             return [(item, None) for item in candidates[op.offset : end]]
         return self._ranked(candidates, vector)[op.offset : end]
 
-    def _ranked(self, items: Sequence[rows.Item], vector: Any) -> list[tuple[rows.Item, float | None]]:
+    def _ranked(self, items: Sequence[StoredItem], vector: Any) -> list[tuple[StoredItem, float | None]]:
         """By the best of an item's vectors; those without comparable vectors last, without a score."""
         scores = [
             float((item.vectors @ vector).max())
@@ -176,7 +176,7 @@ class AgentMemoryStore(BaseStore):
             for item in items
         ]
         scored = [(item, score) for item, score in zip(items, scores, strict=True) if score is not None]
-        rest: list[tuple[rows.Item, float | None]] = [
+        rest: list[tuple[StoredItem, float | None]] = [
             (item, None) for item, score in zip(items, scores, strict=True) if score is None
         ]
         return sorted(scored, key=lambda pair: -pair[1]) + rest
@@ -186,7 +186,7 @@ class AgentMemoryStore(BaseStore):
             return []
         found = [
             path
-            for path in rows.paths(connection, owner, now=self._memory.database.now())
+            for path in store_items.paths(connection, owner, now=self._memory.database.now())
             if all(matches_path(condition, path) for condition in op.match_conditions or ())
         ]
         if op.max_depth is not None:
@@ -195,7 +195,7 @@ class AgentMemoryStore(BaseStore):
 
     # ------------------------------------------------------------------ writing
 
-    def _write(self, writes: Sequence[PutOp], touched: Sequence[rows.Item]) -> None:
+    def _write(self, writes: Sequence[PutOp], touched: Sequence[StoredItem]) -> None:
         """All writes and refreshed times to live in one transaction; episodes before, items after."""
         if not writes and not touched:
             return
@@ -204,12 +204,12 @@ class AgentMemoryStore(BaseStore):
         with self._memory.store.writing() as connection:
             now = self._memory.database.now()
             owner = self._memory.store.own(connection, self._namespace, now=now)
-            rows.touch(connection, owner, touched, now=now)
+            store_items.touch(connection, owner, touched, now=now)
             for n, op in enumerate(writes):
                 if op.value is None:
-                    rows.remove(connection, owner, op.namespace, op.key)
+                    store_items.remove(connection, owner, op.namespace, op.key)
                     continue
-                item = rows.Item(
+                item = StoredItem(
                     path=op.namespace,
                     key=op.key,
                     value=op.value,
@@ -218,10 +218,10 @@ class AgentMemoryStore(BaseStore):
                     ttl_minutes=op.ttl,
                     vectors=vectors.get(n),
                     embedder=self._embedder.identity if n in vectors else None,
-                    episode_pk=rows.episode_pk(connection, *episodes[n]) if n in episodes else None,
+                    episode_pk=store_items.episode_pk(connection, *episodes[n]) if n in episodes else None,
                 )
-                rows.put(connection, owner, item)
-            rows.sweep(connection, now=now)
+                store_items.put(connection, owner, item)
+            store_items.sweep(connection, now=now)
 
     def _vectors(self, writes: Sequence[PutOp]) -> dict[int, Any]:
         """The vectors of each write that has text to index, by its place in the list."""
@@ -264,7 +264,7 @@ class AgentMemoryStore(BaseStore):
         """The id of the episode that says `text`, if there is one to say."""
         with self._memory.database.read() as connection:
             item_owner = self._memory.store.namespace_id(connection, self._namespace)
-            old = rows.episode_of(connection, item_owner, op.namespace, op.key) if item_owner else None
+            old = store_items.episode_of(connection, item_owner, op.namespace, op.key) if item_owner else None
         if not text.strip():
             with suppress(NotFound):  # it was forgotten meanwhile, which is what is wanted
                 if old:
@@ -314,10 +314,10 @@ def _check(op: Op) -> None:
     """Sees to it that a database can be asked for this."""
     if isinstance(op, GetOp | PutOp):
         for part in (*op.namespace, op.key):
-            rows.checked_text(part)
+            store_items.checked_text(part)
     if isinstance(op, SearchOp):
         for label in op.namespace_prefix:
-            rows.checked_text(label)
+            store_items.checked_text(label)
         check_filter(op.filter)
     if isinstance(op, SearchOp | ListNamespacesOp):
         for name, number in (("limit", op.limit), ("offset", op.offset)):
@@ -329,10 +329,10 @@ def _checked(op: PutOp) -> PutOp:
     """The write with a value of its own, so that a later change by the caller changes nothing here."""
     if op.ttl is not None and not (isinstance(op.ttl, int | float) and 0 < op.ttl <= _MOST_MINUTES):
         raise InvalidInput(f"a time to live is a positive number of minutes, not {op.ttl!r:.40}")
-    return op._replace( value=None if op.value is None else rows.checked_value(op.value))
+    return op._replace( value=None if op.value is None else store_items.checked_value(op.value))
 
 
-def _fields(item: rows.Item) -> dict[str, Any]:
+def _fields(item: StoredItem) -> dict[str, Any]:
     """What LangGraph's `Item` and `SearchItem` both tell of an item."""
     return {
         "value": dict(item.value),

@@ -62,7 +62,7 @@ def cat(memory, tiny):
     """A version of Alice's that knows what her cat is called, and not where it sleeps."""
     from sqlalchemy import insert
 
-    from agent_memory.store import items, tables
+    from agent_memory.store import store_items, tables
 
     known = memory.add("My cat is called Zorro.", **ALICE)
     memory.add("My cat sleeps in the kitchen.", **ALICE)
@@ -73,7 +73,7 @@ def cat(memory, tiny):
             "version_id": "v-one",
             "item_pk": 1,
             "namespace_id": memory.store.namespace_id(connection, namespace),
-            "episode_pk": items.episode_pk(connection, namespace, known.id),
+            "episode_pk": store_items.episode_pk(connection, namespace, known.id),
             "revision": 1,
             "correct": True,
             "covered": True,

@@ -32,7 +32,7 @@ Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class StoredItem:
     """One row. `vectors` is (texts, dimension), float32, rows of length one, or None when not indexed."""
 
     path: Path
@@ -90,7 +90,7 @@ def _plain(value: Any) -> Any:
     raise InvalidInput(f"the value of a store item must be JSON; it holds a {type(value).__name__}")
 
 
-def put(connection: Connection, namespace_id: int, item: Item) -> None:
+def put(connection: Connection, namespace_id: int, item: StoredItem) -> None:
     """Writes the item over the one at its place; the time of its making stays."""
     place = _place(namespace_id, item.path, item.key)
     row = {
@@ -113,7 +113,9 @@ def remove(connection: Connection, namespace_id: int, path: Path, key: str) -> N
     connection.execute(delete(t).where(_place(namespace_id, path, key)))
 
 
-def get(connection: Connection, namespace_id: int, path: Path, key: str, *, now: datetime) -> Item | None:
+def get(
+    connection: Connection, namespace_id: int, path: Path, key: str, *, now: datetime
+) -> StoredItem | None:
     """The item at this place, unless it has expired."""
     row = connection.execute(select(t).where(_place(namespace_id, path, key), _alive(now))).one_or_none()
     return _item(row) if row else None
@@ -127,7 +129,7 @@ def under(
     now: datetime,
     limit: int | None = None,
     offset: int = 0,
-) -> list[Item]:
+) -> list[StoredItem]:
     """The items at the path and below, the last changed first."""
     query = (
         select(t)
@@ -145,7 +147,7 @@ def paths(connection: Connection, namespace_id: int, *, now: datetime) -> list[P
     return sorted(_split(prefix) for prefix in connection.scalars(query))
 
 
-def touch(connection: Connection, namespace_id: int, items: Iterable[Item], *, now: datetime) -> None:
+def touch(connection: Connection, namespace_id: int, items: Iterable[StoredItem], *, now: datetime) -> None:
     """Begins the time to live of these items anew."""
     for item in items:
         if item.ttl_minutes is not None:
@@ -209,11 +211,11 @@ def _split(prefix: str) -> Path:
     return tuple(prefix.split("."))
 
 
-def _item(row: Any) -> Item:
+def _item(row: Any) -> StoredItem:
     vectors = None
     if row.vectors is not None:
         vectors = np.frombuffer(row.vectors, dtype="<f4").reshape(row.vector_count, -1)
-    return Item(
+    return StoredItem(
         path=_split(row.prefix),
         key=row.key,
         value=row.value,
