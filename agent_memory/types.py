@@ -1,7 +1,7 @@
 """The records that pass between the parts of the memory, and nothing else.
 
-They are plain frozen values: no behaviour, no database, no model. See `DESIGN` words in the README:
-an *episode* is one thing that happened; a *namespace* is the pair (user, agent) that nothing crosses.
+They are plain frozen values: no behaviour, no database, no model. What the words mean is in the README under
+"Words".
 """
 
 from __future__ import annotations
