@@ -97,5 +97,8 @@ def _still(connection: Connection, version_id: str, named: bool, now: datetime) 
     later = and_(newer.namespace_id == v.namespace_id, newer.created_at > v.created_at)
     replaced = exists().where(later, newer.state == "active")
     lasting = versions.holds_nothing_expired(now)
-    row = connection.execute(select(v.state, replaced).where(v.id == version_id, lasting)).first()
-    return row is not None and (row[0] == "active" or (row[0] == "retired" and (named or bool(row[1]))))
+    found = select(v.state, v.reasons, replaced.label("replaced")).where(v.id == version_id, lasting)
+    row = connection.execute(found).first()
+    if row is None or row.state not in ("active", "retired"):
+        return False
+    return named or row.state == "active" or (row.replaced and versions.WITHDRAWN not in row.reasons)

@@ -18,10 +18,10 @@ from agent_memory.consolidation import asking as asking_
 from agent_memory.consolidation import gate
 from agent_memory.consolidation.asking import Asker, abstains, declines, may_abstain
 from agent_memory.models.local import LocalModel
-from agent_memory.prompt import ABSTENTION, ASK_SYSTEM, Placement
+from agent_memory.prompt import ABSTENTION, ASK_SYSTEM
 from agent_memory.served import BASE, Served
 from agent_memory.testing import tiny_model
-from agent_memory.types import Answer, Episode, SearchResult
+from agent_memory.types import Answer, Episode, Placement, SearchResult
 from tests.memories import NAMES, fact, memory, noisy_adapter, reader, small
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

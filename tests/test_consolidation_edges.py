@@ -6,15 +6,16 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
 
-from agent_memory.consolidation import pipeline, runs, study, versions
+from agent_memory.consolidation import complete, pipeline, runs, study, versions, work
 from agent_memory.consolidation.work import Work
-from agent_memory.errors import ModelError, RunFailed, RunInterrupted, StoreError, StoreFull
+from agent_memory.errors import RunFailed, RunInterrupted, StoreError, StoreFull
 from agent_memory.manager import MemoryManager
 from agent_memory.store import tables
 from agent_memory.store.database import Database
@@ -72,25 +73,62 @@ def test_a_run_without_anything_new_to_learn_trains_nothing(
         report = alice.consolidate(progress=False, writer=ScriptedWriter([]))
         assert (report.outcome, report.reasons) == ("nothing", (pipeline.NOTHING_LEFT,))
         assert len(alice.versions()) == 1
-        preview = alice.consolidate(dry_run=True, progress=False, writer=ScriptedWriter([]))
-        assert preview.tokens == 0
         alice.add("So long.")
+        preview = alice.consolidate(dry_run=True, progress=False, writer=ScriptedWriter([]))
+        assert (preview.outcome, preview.episodes, preview.tokens) == ("dry-run", 1, 0)
         with monkeypatch.context() as twin:
             twin.setattr(pipeline, "worth_training", lambda _work, chosen, **_: bool(chosen.studied))
             trained = alice.consolidate(progress=False, writer=ScriptedWriter([]))
         assert trained.outcome == "promoted", "a twin that only looks for items trains what is known"
 
 
-def test_of_two_changes_in_one_run_the_later_stands(tmp_path: Path, model: Any) -> None:
+@pytest.mark.parametrize("days", [(8, 9), (9, 8)], ids=["told in order", "told the other way round"])
+def test_of_two_changes_in_one_run_the_later_stands(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch, days: tuple[int, int]
+) -> None:
+    """Also of what only the first episode was asked, in whatever order and chunks they come."""
+    monkeypatch.setattr(work, "CHUNK", 1)
+    asked_alone = "Say the code of Vela once more?"
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False, writer=ScriptedWriter([asked_alone, "What is the code of Vela?"]))
+        for day in days:
+            alice.add(f"The code of Vela is Omega{day}.", occurred_at=f"2026-04-{day:02}")
+        alice.consolidate(progress=False)
+        valid = "SELECT DISTINCT answer FROM study_items WHERE superseded_by IS NULL AND question"
+        for asked in ("LIKE '%Vela%'", f"= '{asked_alone}'"):
+            assert alice.sql(f"{valid} {asked}") == [{"answer": "Omega9"}]
+
+
+def test_what_a_correction_had_changed_is_trained_again_when_the_correction_is_edited_away(
+    tmp_path: Path, model: Any
+) -> None:
     with memory(tmp_path, model, facts=[fact(0)]) as alice:
         alice.consolidate(progress=False)
-        for day, code in ((8, "Omega8"), (9, "Omega9")):
-            alice.add(f"The code of Vela is {code}.", occurred_at=f"2026-04-{day:02}")
+        correction = alice.add("The code of Vela is Omega9.")
         alice.consolidate(progress=False)
-        valid = alice.sql(
-            "SELECT DISTINCT answer FROM study_items WHERE superseded_by IS NULL AND answer LIKE '%a_'"
-        )
-        assert {row["answer"] for row in valid} - {"Vela"} == {"Omega9"}
+        alice.update(correction.id, text="Sorry, never mind.")
+        report = alice.consolidate(progress=False)
+        assert report.outcome == "promoted"
+        assert alice.versions()[0].parent_id is not None
+
+
+def test_what_is_new_but_of_two_minds_is_learnt_once_and_not_taken_up_again(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its items are dropped from the study set, and are items all the same."""
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        alice.consolidate(progress=False)
+        alice.add(fact(1))
+        real = pipeline.study_set
+
+        def without_the_new(work: Work, *arguments: Any) -> Any:
+            chosen = real(work, *arguments)
+            new = {row.episode_pk for row in work.selected("new")}
+            return replace(chosen, studied=[one for one in chosen.studied if one.episode_pk not in new])
+
+        monkeypatch.setattr(pipeline, "study_set", without_the_new)
+        assert alice.consolidate(progress=False).outcome == "promoted"
+        assert alice.consolidate(progress=False).run_id == ""
 
 
 # ---------------------------------------------------------------------- what the system refuses
@@ -115,9 +153,21 @@ def test_what_the_disk_refuses_is_one_typed_error_from_the_first_file_on(
             full.setattr(runs.os, "pwrite", refuse(code))
             with pytest.raises(kind):
                 alice.consolidate(progress=False, dry_run=dry_run)
-        with pytest.raises(kind):
-            alice.consolidate(dry_run=dry_run, progress=lambda now, *_: now == "answer" and refuse(code)())
+        with monkeypatch.context() as full:
+            full.setattr(complete, "write_file", refuse(code))
+            with pytest.raises(kind):
+                alice.consolidate(progress=False, dry_run=dry_run)
         assert alice.versions() == []
+        assert alice.consolidate(progress=False).outcome == "promoted"
+
+
+def test_what_the_caller_passed_fails_as_it_fails(tmp_path: Path, model: Any) -> None:
+    def closed(*_: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "closed")
+
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        with pytest.raises(BrokenPipeError):
+            alice.consolidate(progress=closed)
         assert alice.consolidate(progress=False).outcome == "promoted"
 
 
@@ -192,6 +242,27 @@ def test_a_version_that_has_learnt_what_has_expired_is_not_served(tmp_path: Path
         assert states(alice) == {version: "tainted"}
 
 
+def test_nothing_brings_back_a_version_that_holds_what_has_expired(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[fact(0)]) as alice:
+        first = str(alice.consolidate(progress=False).version_id)
+        alice.add(fact(1), expires_at="2036-01-01")
+        for number in (1, 2):
+            alice.consolidate(progress=False)
+            alice.add(fact(1 + number))
+        expire = update(tables.episodes).where(tables.episodes.c.expires_at.is_not(None))
+
+        def passes(stage: str, done: int, _total: int) -> None:
+            if (stage, done) == ("examine", 0):
+                with alice.database.write() as connection:
+                    connection.execute(expire.values(expires_at=alice.database.now()))
+
+        with pytest.raises(RunFailed, match="expired"):
+            alice.consolidate(progress=passes)
+        served = alice.rollback()
+        assert served is not None
+        assert served.id == first
+
+
 def test_the_folder_of_a_run_that_begins_during_a_sweep_stays(
     tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,22 +282,24 @@ def test_the_folder_of_a_run_that_begins_during_a_sweep_stays(
         assert begun.exists()
 
 
+@pytest.mark.parametrize("at", ["_put", "_flush", "sync_folder"])
 @pytest.mark.parametrize("what", ["adapter", "model"])
 def test_an_export_does_not_outlive_a_forget(
-    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch, what: str, at: str
 ) -> None:
+    """Whether it comes before the files are read, while they are flushed, or once they are in their place."""
     from agent_memory.consolidation import export as exports
     from agent_memory.errors import NotFound
 
     with memory(tmp_path / "memory", model, facts=[fact(0)]) as alice:
         alice.consolidate(progress=False)
-        real = exports._flush
+        real = getattr(exports, at)
 
-        def forgetting(folder: Path) -> None:
-            real(folder)
+        def forgetting(*arguments: Any) -> Any:
             alice.forget(everything=True)
+            return real(*arguments)
 
-        monkeypatch.setattr(exports, "_flush", forgetting)
+        monkeypatch.setattr(exports, at, forgetting)
         export = alice.export_adapter if what == "adapter" else alice.export_model
         with pytest.raises(NotFound, match="meanwhile"):
             export(tmp_path / "out")
@@ -238,20 +311,11 @@ def test_an_export_does_not_outlive_a_forget(
 # ---------------------------------------------------------------------- broken twins
 
 
-def test_a_twin_whose_writes_do_not_ask_for_the_run_fails_the_claims_of_forgetting(
+def test_a_twin_whose_forgets_end_no_run_fails_the_claims_of_forgetting(
     tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def unconditional(self: Work, *, done: str | None = None) -> Iterator[Connection]:
-        r = tables.runs.c
-        with self.database.write() as connection:
-            if done is not None:
-                connection.execute(update(tables.runs).where(r.id == self.run_id).values(stage=done))
-            yield connection
-
-    monkeypatch.setattr(Work, "transaction", unconditional)
-    monkeypatch.setattr(Work, "is_cancelled", lambda _: False)
-    with pytest.raises((AssertionError, pytest.fail.Exception, ModelError, KeyError, StoreError)):
+    monkeypatch.setattr(versions, "_cancel_runs", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         forgetting.test_a_forget_during_a_run_wins(tmp_path, model)
 
 

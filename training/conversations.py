@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from agent_memory import prompt
+from agent_memory.types import Placement
 from training.frames import Fact
 from training.phrases import ACKNOWLEDGEMENT, CHITCHAT, SYSTEM_LONG, SYSTEM_SHORT
 from training.pools import Split, Strange
@@ -177,7 +178,7 @@ def _system(rng: random.Random) -> str:
 
 
 def _composed(rng: random.Random, turns: Sequence[Turn], *, block: str = "",
-              placement: prompt.Placement = "system") -> list[dict[str, Any]]:  # fmt: skip
+              placement: Placement = "system") -> list[dict[str, Any]]:  # fmt: skip
     messages = prompt.compose(
         [{"role": role, "content": text} for role, text, _ in turns],
         block=block, system=_system(rng), placement=placement,

@@ -23,7 +23,7 @@ import json
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
@@ -109,10 +109,8 @@ def anchors(
     unknown = _unknown(work, trained, episodes, corpus=corpus, wanted=amounts.unknown)
     work.progress("anchors", 4, PARTS)
     views = [
-        scenes(
-            work, studied, episodes, taken=lambda name: name.lower() in corpus, wanted=wanted, exam=place == 1
-        )
-        for place, wanted in enumerate(amounts.scenes)
+        scenes(work, studied, episodes, taken=_taken(corpus, exam=exam), wanted=wanted, exam=exam)
+        for exam, wanted in zip((False, True), amounts.scenes, strict=True)
     ]
     work.progress("anchors", PARTS, PARTS)
     halves = [
@@ -249,6 +247,11 @@ def is_set_apart(name: str) -> bool:
     return zlib.crc32(name.lower().encode()) % SET_APART == 0
 
 
+def _taken(corpus: str, *, exam: bool) -> Callable[[str], bool]:
+    """What tells of a name whether it occurs, or is for the other half alone."""
+    return lambda name: name.lower() in corpus or is_set_apart(name) != exam
+
+
 def _renamed(
     studied: Sequence[StudyItem],
     corpus: str,
@@ -259,13 +262,11 @@ def _renamed(
     exam: bool,
 ) -> dict[str, str]:
     """Study questions about names that never occurred, for the exam or for training."""
-
-    def taken(name: str) -> bool:
-        return name.lower() in corpus or is_set_apart(name) != exam
-
     asked: dict[str, str] = {}
     for item in _drawn(studied, 2 * wanted, rng):
-        renamed = with_other_names([item.question], taken=taken, rng=rng, known=known)
+        renamed = with_other_names(
+            [item.question], taken=_taken(corpus, exam=exam), rng=rng, known=known
+        )
         if renamed is not None and len(asked) < wanted:
             question = _in_some_wording(renamed[0], rng)
             asked.setdefault(normalise(question), question)

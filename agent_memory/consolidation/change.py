@@ -70,13 +70,13 @@ class Changed:
 
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
     """Retires what new episodes have changed, and leaves the new answers as items."""
-    new = {one.episode_pk for one in work.selected("new")}
     brought = Phrasings.of(work.model.folder)
-    for mark, pks in work.chunks("change"):
-        with work.database.read() as connection:
-            episodes = load_episodes(connection, [pk for pk in pks if pk in new])
-        for pk, episode in sorted(episodes.items(), key=lambda one: _when(one[1])):
-            _one_after_the_other(work, pk, episode, nearest, brought, config=config)
+    with work.database.read() as connection:
+        new = load_episodes(connection, [one.episode_pk for one in work.selected("new")])
+    in_time = sorted(new, key=lambda pk: _when(new[pk]))
+    for mark, pks in work.chunks("change", in_time):
+        for pk in pks:
+            _one_after_the_other(work, pk, new[pk], nearest, brought, config=config)
         with work.transaction(done=mark):
             pass
 

@@ -132,16 +132,24 @@ def _put(target: Path, still: Still) -> Iterator[Path]:
         beside.mkdir(parents=True)
         yield beside
         _flush(beside)
-        if not still():
-            raise NotFound("the version was forgotten or rolled back meanwhile: nothing is exported")
+        _check(still)
         if target.exists():
             target.rmdir()
         beside.rename(target)
         sync_folder(target.parent)
+        if not still():
+            shutil.rmtree(target)
+        _check(still)
     except OSError as error:
+        _check(still)  # its files may have gone with it
         raise refusal(error)(f"{target} cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check(still: Still) -> None:
+    if not still():
+        raise NotFound("the version was forgotten or rolled back meanwhile: nothing is exported")
 
 
 def _flush(folder: Path) -> None:

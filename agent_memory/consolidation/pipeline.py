@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, or_, select, update
 
 from agent_memory.config import ConsolidationConfig
 from agent_memory.consolidation import examine, gate, runs, study_items, versions
@@ -196,12 +196,17 @@ def _reason(error: Exception) -> str:
 def typed() -> Iterator[None]:
     """Turns what the system refuses into errors of ours; what is wrong with the code stays as it is.
 
+    So does what no disk says: that a connection was closed, or took too long, is said by what the caller
+    passed (`progress`, a stream that it writes to).
+
     Raises:
         StoreError: a file cannot be made, read or written; `StoreFull` where no space is left.
         RunFailed: memory ran out where nothing can be halved.
     """
     try:
         yield
+    except (ConnectionError, TimeoutError):
+        raise
     except OSError as error:
         kind = refusal(error)
         what = "no space is left; free some" if kind is StoreFull else f"a file is refused ({error}); mend it"
@@ -238,11 +243,26 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
 
 
 def worth_training(work: Work, chosen: StudySet, *, parent: str | None) -> bool:
-    """Whether there is something to learn, which a run that goes on from a version can only have anew."""
-    if parent is None:
+    """Whether there is something to learn.
+
+    A run that goes on from a version has that only in new episodes, or where one of them was learnt with
+    another text: what that text had changed is to be trained again.
+    """
+    if parent is None or not chosen.studied:
         return bool(chosen.studied)
-    new = {row.episode_pk for row in work.selected("new")}
-    return any(item.episode_pk in new for item in chosen.studied)
+    e, i = tables.episodes.c, tables.study_items.c
+    s, m = tables.run_episodes.c, tables.version_episodes.c
+    asked = exists().where(
+        i.episode_pk == s.episode_pk, i.revision == s.revision, i.base == work.base, study_items.to_train()
+    )
+    edited = exists().where(
+        e.pk == s.episode_pk, m.episode_id == e.id, m.version_id == parent, m.part == "learnt",
+        m.revision != s.revision,
+    )  # fmt: skip
+    reason = or_(asked.correlate(tables.run_episodes), edited.correlate(tables.run_episodes))
+    new = select(s.episode_pk).where(s.run_id == work.run_id, s.part == "new", reason)
+    with work.database.read() as connection:
+        return connection.execute(new.limit(1)).first() is not None
 
 
 def study(work: Work, setting: Setting, figures: Figures) -> None:

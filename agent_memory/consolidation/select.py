@@ -24,6 +24,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from agent_memory.config import SelectConfig
 from agent_memory.consolidation.study_items import to_train
+from agent_memory.consolidation.versions import holds_nothing_expired
 from agent_memory.store import tables
 from agent_memory.store.rows import live
 
@@ -69,7 +70,7 @@ def selection(
 
     `writer` is the name of the one that will write its questions; None passes over what any found nothing in.
     """
-    parent, why_zero = _parent(connection, namespace_id, base=base, config=config)
+    parent, why_zero = _parent(connection, namespace_id, base=base, config=config, now=now)
     learnt = _manifest(connection, parent) if parent else {}
     held_before = learnt if parent else _ever_held(connection, namespace_id, base=base)
     new: list[Chosen] = []
@@ -148,7 +149,7 @@ def gave_nothing(base: str | None = None, writer: str | None = None) -> ColumnEl
 
 
 def _parent(
-    connection: Connection, namespace_id: int, *, base: str, config: SelectConfig
+    connection: Connection, namespace_id: int, *, base: str, config: SelectConfig, now: datetime
 ) -> tuple[str | None, str | None]:
     """The version to start from, or None and why."""
     v = tables.versions.c
@@ -158,6 +159,9 @@ def _parent(
         return None, "no version is active"
     if active.base != base:
         return None, "the active version belongs to another base model"
+    lasting = mine.where(v.id == active.id, holds_nothing_expired(now))
+    if connection.execute(lasting).first() is None:
+        return None, "an episode in the active version has expired"
     lost = (v.state == "tainted", v.promoted_at.is_not(None), v.created_at >= active.created_at)
     if connection.execute(mine.where(*lost)).first():
         return None, "an episode was forgotten since"

@@ -152,8 +152,8 @@ def promote(
     """Makes a candidate the version that is served; what was served is retired.
 
     Raises:
-        RunFailed: the candidate is not there, its run was cancelled, its manifest has a tombstone, or the
-            version that it goes on from was rolled back meanwhile.
+        RunFailed: the candidate is not there, its run was cancelled, its manifest has a tombstone or an
+            episode that has expired, or the version that it goes on from was rolled back meanwhile.
     """
     v = tables.versions.c
     parent = connection.execute(select(v.parent_id).where(v.id == version_id)).scalar()
@@ -166,11 +166,16 @@ def promote(
     running = exists().where(tables.runs.c.id == run_id, tables.runs.c.state == "running")
     touched = connection.execute(
         update(tables.versions)
-        .where(v.id == version_id, v.namespace_id == namespace_id, v.state == "candidate", _clean(), running)
+        .where(
+            v.id == version_id, v.namespace_id == namespace_id, v.state == "candidate", _clean(), running,
+            holds_nothing_expired(now),
+        )
         .values(state="active", promoted_at=now)
     ).rowcount
     if touched != 1:
-        raise RunFailed(f"version {version_id} cannot be promoted: an episode in it was forgotten meanwhile")
+        raise RunFailed(
+            f"version {version_id} cannot be promoted: an episode of it was forgotten or has expired"
+        )
 
 
 def reject(connection: Connection, *, version_id: str, reasons: Sequence[str]) -> None:
@@ -209,8 +214,11 @@ def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[st
         current = active(connection, namespace_id)
         if current is None:
             raise NotFound("no version is active: the bare base is served already")
-        earlier = _servable(connection, namespace_id, base=current.base, before=current.created_at)
-        _retire(connection, namespace_id, now=database.now())
+        now = database.now()
+        earlier = _servable(
+            connection, namespace_id, base=current.base, before=current.created_at, now=now
+        )
+        _retire(connection, namespace_id, now=now)
         connection.execute(update(tables.versions).where(v.id == current.id).values(reasons=[WITHDRAWN]))
         for row in earlier:
             try:
@@ -221,7 +229,7 @@ def rollback(database: Database, namespace_id: int) -> tuple[str | None, list[st
             connection.execute(
                 update(tables.versions)
                 .where(v.id == row.id)
-                .values(state="active", promoted_at=database.now())
+                .values(state="active", promoted_at=now)
             )
             return str(row.id), passed
     return None, passed
@@ -299,21 +307,27 @@ def _cancel_runs(connection: Connection, namespace_id: int, pks: Set[int]) -> No
 def _serve_newest_clean(connection: Connection, namespace_id: int, *, base: str, now: datetime) -> None:
     """Serves the newest retired version of a base whose manifest has no tombstone, if there is one."""
     v = tables.versions.c
-    for newest in _servable(connection, namespace_id, base=base)[:1]:
+    for newest in _servable(connection, namespace_id, base=base, now=now)[:1]:
         connection.execute(
             update(tables.versions).where(v.id == newest.id).values(state="active", promoted_at=now)
         )
 
 
 def _servable(
-    connection: Connection, namespace_id: int, *, base: str, before: datetime | None = None
+    connection: Connection, namespace_id: int, *, base: str, now: datetime, before: datetime | None = None
 ) -> list[Any]:
-    """The retired versions of a base that may be served again, newest first: what was rolled back may not."""
+    """The retired versions of a base that may be served again, newest first.
+
+    What was rolled back may not, nor what holds a forgotten or expired episode.
+    """
     v = tables.versions.c
     earlier = [] if before is None else [v.created_at < before]
     rows = connection.execute(
         select(v.id, v.base, v.reasons)
-        .where(v.namespace_id == namespace_id, v.state == "retired", v.base == base, _clean(), *earlier)
+        .where(
+            v.namespace_id == namespace_id, v.state == "retired", v.base == base, _clean(),
+            holds_nothing_expired(now), *earlier,
+        )
         .order_by(v.created_at.desc(), v.id.desc())
     ).all()
     return [row for row in rows if WITHDRAWN not in row.reasons]

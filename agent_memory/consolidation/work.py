@@ -73,19 +73,21 @@ class Work:
         reached, _, part = self._stage().partition(":")
         return bool(reached) and STAGES.index(stage) < STAGES.index(reached) + (not part)
 
-    def chunks(self, stage: str) -> Iterator[tuple[str, list[int]]]:
+    def chunks(self, stage: str, pks: Sequence[int] | None = None) -> Iterator[tuple[str, list[int]]]:
         """The selected episodes, a few at a time, without those that this stage has behind it already.
 
         Yields the mark for `transaction(done=...)`, and keys of episodes. The partition depends on nothing
-        but the selection, so that a resumed run meets the same chunks as one that was never killed.
+        but the selection, so that a resumed run meets the same chunks as one that was never killed; so must
+        `pks`, if some of them, or another order, are given.
         """
-        pks = [row.episode_pk for row in self.selected()]
+        if pks is None:
+            pks = [row.episode_pk for row in self.selected()]
         reached, _, part = self._stage().partition(":")
         first = int(part) if reached == stage and part else 0
         for number in range(first, -(-len(pks) // CHUNK)):
             self.check()
             self.progress(stage, number * CHUNK, len(pks))
-            yield f"{stage}:{number + 1}", pks[number * CHUNK : (number + 1) * CHUNK]
+            yield f"{stage}:{number + 1}", list(pks[number * CHUNK : (number + 1) * CHUNK])
 
     def _stage(self) -> str:
         r = tables.runs.c
