@@ -77,10 +77,9 @@ def test_no_exam_question_is_ever_trained_on(tmp_path: Path, model: Any) -> None
         assert not any(question.startswith("Tell me: ") for question in study)
 
 
-def trained_questions(
-    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
-) -> tuple[set[str], set[str]]:
+def trained_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], set[str]]:
     """What a run trains in any wording, and what it asks in its exam, normalised."""
+    model = reader(tmp_path / "model")
     monkeypatch.setattr(type(model), "made_here", True)  # so that items are trained in further wordings
     trained: set[str] = set()
     real = distill.train
@@ -91,16 +90,17 @@ def trained_questions(
         return real(model, lessons, **settings)
 
     monkeypatch.setattr(distill, "train", train)
-    with memory(tmp_path, model, facts=[fact(n) for n in range(4)], config=small(sentences=12)) as alice:
+    facts = [fact(n) for n in range(4)]
+    with memory(tmp_path / "memory", model, facts=facts, config=small(sentences=12)) as alice:
         alice.consolidate(progress=False)
         rows = alice.sql("SELECT question FROM study_items WHERE kind = 'exam'")
     return trained, {normalise(row["question"]) for row in rows}
 
 
 def test_no_exam_question_is_trained_in_any_wording(
-    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained, examined = trained_questions(tmp_path / "one", model, monkeypatch)
+    trained, examined = trained_questions(tmp_path / "one", monkeypatch)
     assert len(trained) > len(examined) > 0
     assert not trained & examined
     real = study_set
@@ -112,7 +112,7 @@ def test_no_exam_question_is_trained_in_any_wording(
         return replace(chosen, studied=with_exams, wordings=wordings, examined=frozenset())
 
     monkeypatch.setattr(pipeline, "study_set", leaking)
-    trained, examined = trained_questions(tmp_path / "two", model, monkeypatch)
+    trained, examined = trained_questions(tmp_path / "two", monkeypatch)
     assert trained & examined, "a twin that does not set them apart trains some"
 
 
