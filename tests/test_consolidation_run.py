@@ -153,6 +153,7 @@ def test_an_episode_that_is_edited_while_its_groups_are_completed_waits_for_the_
 
         alice.consolidate(progress=edit)
         assert alice.sql("SELECT 1 FROM study_items WHERE revision = 2") == []
+        model.seen.clear()  # of the codes that the first exam made up, one may be this one
         report = alice.consolidate(progress=False)
         assert (report.outcome, report.episodes) == ("promoted", 1)
         assert edited.id in report.slow

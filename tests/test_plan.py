@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_memory.config import DistillConfig
-from agent_memory.consolidation.plan import MOST_PASSES, Dealer, Deck, Plan, Step, passes
+from agent_memory.consolidation.plan import MOST_PASSES, Dealer, Deck, Plan, Step, passes, peak_rate
 
 #: Cards of one anchor each, and cards of several.
 SINGLE = ((0,), (1,), (2,), (3,), (4,))
@@ -118,3 +118,16 @@ def test_a_plan_goes_on_from_its_state_with_the_very_next_step(steps: int) -> No
     assert two.state() == one.state()
     assert rest(two) == rest(one)
     assert two.learnt() == one.learnt()
+
+
+def test_the_rate_is_whole_in_short_passes_and_falls_with_the_root_of_the_steps_in_long_ones() -> None:
+    config = DistillConfig(learning_rate=0.01, continued=0.3, batch_items=48, whole_rate_steps=250)
+
+    def rate(steps: int, *, continued: bool = False) -> float:
+        return peak_rate(48 * steps, config, continued=continued)
+
+    assert rate(1) == rate(250) == 0.01
+    assert rate(1000) == pytest.approx(0.005)
+    assert all(rate(n) ** 2 * n == pytest.approx(0.01**2 * 250) for n in (251, 1330, 10_000))
+    assert rate(1, continued=True) == pytest.approx(0.003)
+    assert rate(1000, continued=True) == pytest.approx(0.0015)

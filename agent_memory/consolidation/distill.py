@@ -24,7 +24,7 @@ from pathlib import Path
 from agent_memory.config import DistillConfig
 from agent_memory.consolidation import checkpoint as checkpoints
 from agent_memory.consolidation.checkpoint import Checkpoint
-from agent_memory.consolidation.plan import Deck, Plan, passes
+from agent_memory.consolidation.plan import Deck, Plan, passes, peak_rate
 from agent_memory.consolidation.student import OnDevice, Student
 from agent_memory.consolidation.targets import Item, Targets
 from agent_memory.durable import write_file
@@ -111,8 +111,8 @@ def train(
     if not lessons.items:
         raise InvalidInput("nothing to train: no study item")
     identity = _identity(model, lessons, parent=parent, config=config, seed=seed)
-    if parent is not None:
-        config = config.model_copy(update={"learning_rate": config.learning_rate * config.continued})
+    rate = peak_rate(len(lessons.items), config, continued=parent is not None)
+    config = config.model_copy(update={"learning_rate": rate})
     if (done := _finished(folder, identity, base=model.fingerprint)) is not None:
         return done
     with model.wearing(None):

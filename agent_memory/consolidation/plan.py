@@ -10,6 +10,7 @@ into checkpoints.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,18 @@ def passes(items: int, config: DistillConfig) -> int:
     """How often a run passes over its items at most: `epochs`, and as often more as fits in `more_steps`."""
     more = config.more_steps // -(-items // config.batch_items)
     return max(config.epochs, min(config.epochs + more, MOST_PASSES))
+
+
+def peak_rate(items: int, config: DistillConfig, *, continued: bool) -> float:
+    """The highest learning rate of a training on so many items, from zero or going on from a version.
+
+    What a step teaches an item must outlast a pass, until the item comes again. Each step between moves the
+    weights as far as the rate says, in directions that know nothing of the item: a random walk, whose length
+    grows with the root of their number. So beyond `whole_rate_steps` a pass the rate falls with that root.
+    """
+    steps = -(-items // config.batch_items)
+    share = min(1.0, math.sqrt(config.whole_rate_steps / steps))
+    return config.learning_rate * share * (config.continued if continued else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
