@@ -76,12 +76,12 @@ def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
     in_time = sorted(new, key=lambda pk: _when(new[pk]))
     for mark, pks in work.chunks("change", in_time):
         for pk in pks:
-            _one_after_the_other(work, pk, new[pk], nearest, brought, config=config)
+            _take_up_changes(work, pk, new[pk], nearest, brought, config=config)
         with work.transaction(done=mark):
             pass
 
 
-def _one_after_the_other(
+def _take_up_changes(
     work: Work, pk: int, new: Episode, nearest: Nearest, brought: Phrasings, *, config: StudyConfig
 ) -> None:
     """What one new episode has changed, written before the next is looked at, which may change it again.
