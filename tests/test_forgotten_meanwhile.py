@@ -15,8 +15,8 @@ from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
 from agent_memory.served import Served, find
 from agent_memory.types import Answer
+from tests.answering.asked import QUESTION, turns
 from tests.memories import fact, memory, reader
-from tests.test_answering import QUESTION, turns
 
 
 @pytest.fixture

@@ -90,3 +90,13 @@ def test_the_error_of_retention_counts_what_came_and_what_went() -> None:
     before = {0: True, 1: False, 2: True, 3: True}
     scores = closed_book(marked, new=set(), before=before)
     assert scores == {"retained": 0.75, "retained_parent": 0.75, "retained_error": math.sqrt(2) / 4}
+
+
+def test_the_gate_holds_lost_reading_against_a_version_that_reads_alone() -> None:
+    scores = {"new": 0.9, "new_base": 0.1, "reading": 0.1, "reading_base": 1.0}
+    assert gate.reasons(scores, config=GateConfig(), reads=False) == []
+    (found,) = gate.reasons(scores, config=GateConfig(), reads=True)
+    assert found.startswith("reading")
+    assert gate.reasons(scores, config=GateConfig()) == [found]
+    (other,) = gate.reasons({**scores, "abstention": 0.2}, config=GateConfig(), reads=False)
+    assert other.startswith("abstention")

@@ -16,6 +16,8 @@ from agent_memory.consolidation import asking
 from agent_memory.manager import MemoryManager
 from agent_memory.prompt import ABSTENTION
 from agent_memory.served import Served
+from agent_memory.types import SearchResult
+from tests.answering.asked import episode
 from tests.memories import fact, memory, reader
 
 QUESTION = "What is the code of Vela?"
@@ -159,3 +161,18 @@ def test_where_nobody_knows_all_is_read_after_all(
     assert (said.text, said.version) == ("Kappa0", None)
     assert fact(0) in {episode.text for episode in said.episodes}
     assert alice.ask(QUESTION, retrieval="none").text == ABSTENTION
+
+
+@pytest.mark.parametrize(("best", "other", "read"), [
+    (-0.2, -0.25, True), (-0.2, -0.2, True), (-0.2, -1.0, False), (0.0, -0.1, False), (1.0, 0.6, True),
+    (1.0, 0.4, False),
+])  # fmt: skip
+def test_news_is_what_matches_about_as_well_as_the_best_also_where_all_scores_are_negative(
+    best: float, other: float, read: bool
+) -> None:
+    """Scores are standardised, and copies of the question, which stand above all, are taken away."""
+    results = [SearchResult(episode(fact(n), n), score) for n, score in enumerate((best, other))]
+    certain = answer.Known(answer="Kappa0", settled=lambda _: frozenset({"e0"}))
+    assert answer.lean(results, certain) == (results if read else [])
+    fresh = replace(certain, settled=lambda _: frozenset())
+    assert answer.lean(results, fresh) == results, "the best is news"
