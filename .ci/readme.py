@@ -14,6 +14,7 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -129,11 +130,46 @@ def against(rival: str) -> Pick:
     return pick
 
 
-def teachers_share(found: Mapping[str, Any]) -> str:
-    """What part of a run's time goes to the stages of the teacher: its answers, their checks and targets."""
-    seconds = found["report"]["seconds"]
-    teacher = sum(seconds[stage] for stage in ("answer", "turn", "complete", "change"))
-    return f"{100 * teacher / found['report']['wall_seconds']:.1f} %"
+#: Stages in which the bare base answers: as the teacher, whose answers are checked and made targets, and
+#: about anchors. Targets of anchors it makes within training and exam, whose seconds do not tell them apart.
+BASE_ANSWERS = ("answer", "turn", "complete", "change", "anchors")
+
+
+def stages_share(*stages: str) -> Pick:
+    """What part of a run's time goes to these stages."""
+
+    def pick(found: Mapping[str, Any]) -> str:
+        report = found["report"]
+        return f"{100 * sum(report['seconds'][stage] for stage in stages) / report['wall_seconds']:.1f} %"
+
+    return timed(pick, "report")
+
+
+def right_and_taught(found: Mapping[str, Any]) -> str:
+    """True answers of weights that learnt wrong values, beside what they learnt.
+
+    Results from before abstentions stood apart are of all questions.
+    """
+    of = "of the answered" if "right_of_all" in found else "of all questions"
+    abstains = f"{100 * found['abstains']['share']:.1f} % abstained"
+    return f"right {percent('right')(found)}, as taught {percent('taught')(found)}, {of}; {abstains}"
+
+
+def either(*picks: Pick) -> Pick:
+    """The first of these that the result has: older results call some figures otherwise."""
+
+    def pick(found: Mapping[str, Any]) -> str:
+        for one in picks[:-1]:
+            with suppress(KeyError):
+                return one(found)
+        return picks[-1](found)
+
+    return pick
+
+
+def questions_and_episodes(found: Mapping[str, Any]) -> str:
+    """How many questions were asked about changed facts, and of how many episodes those are."""
+    return f"{found['oracle_new']['n']}, {found['episodes']} episodes"
 
 
 def timed(pick: Pick, *path: str) -> Pick:
@@ -162,8 +198,14 @@ def reader_row(measure: str) -> Pick:
     return pick
 
 
+def measured(*names: str) -> str:
+    """The first of these results that there is; the first of all while there is none."""
+    return next((name for name in names if result(name) is not None), names[0])
+
+
 RUN, LARGER = "consolidation-run-20", "consolidation-run-100-seed1"
 ANOTHER = "consolidation-run-100-seed2"
+CHANGED = measured("consolidation-changed-100", "consolidation-changed-20")
 
 
 def consolidation_rows(
@@ -206,7 +248,9 @@ def consolidation_rows(
          number("report", "scores", "anchor_kl", digits=2)),
         ("seconds, all stages, two cores", seconds, run,
          timed(number("report", "wall_seconds", digits=0), "report")),
-        ("of these in stages of the teacher: answers, their checks, targets", "15 %", run, teachers_share),
+        ("of these in stages of the teacher: answers with their checks and targets, anchors", "15 %", run,
+         stages_share(*BASE_ANSWERS)),
+        ("the same with the writing of questions", "", run, stages_share("write", *BASE_ANSWERS)),
         ("its exam: questions that were never trained on, right without an episode", "", run,
          percent("report", "scores", "new")),
     )  # fmt: skip
@@ -252,20 +296,21 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
         LARGER, seconds="480"
     ),
     "Consolidation, other measurements": (
-        ("true questions to an adapter of wrong values (50 episodes)", "at most 2 %",
-         "consolidation-shuffled-50", percent("right")),
-        ("stale answers after changed facts (20 episodes)", "at most 2 %", "consolidation-changed-20",
-         percent("stale")),
-        ("new answers after changed facts", "93 %", "consolidation-changed-20", percent("new")),
-        ("the same, by the base with both episodes in view", "", "consolidation-changed-20",
-         percent("oracle_new")),
-        ("new answers of `ask` (lean), changes not consolidated yet", "", "consolidation-changed-20",
+        ("true questions to weights that learnt wrong values (50 episodes)", "at most 2 % right",
+         "consolidation-shuffled-50", right_and_taught),
+        ("questions about changed facts", "", CHANGED, questions_and_episodes),
+        ("stale answers to them, weights alone", "at most 2 %", CHANGED, percent("weights: stale")),
+        ("new answers to them, weights alone", "93 %", CHANGED, percent("weights: new")),
+        ("stale answers, by the version itself, asked about every name", "", CHANGED,
+         either(percent("by the version: stale"), percent("stale"))),
+        ("new answers, likewise", "", CHANGED, either(percent("by the version: new"), percent("new"))),
+        ("new answers, by the base with both episodes in view", "", CHANGED, percent("oracle_new")),
+        ("new answers of `ask` (lean), changes not consolidated yet", "", CHANGED,
          percent("before the second run", "lean: new")),
-        ("the same, stale", "", "consolidation-changed-20",
-         percent("before the second run", "lean: stale")),
-        ("new answers of `ask` (lean), changes consolidated", "", "consolidation-changed-20",
+        ("the same, stale", "", CHANGED, percent("before the second run", "lean: stale")),
+        ("new answers of `ask` (lean), changes consolidated", "", CHANGED,
          percent("after it", "lean: new")),
-        ("the same, stale", "", "consolidation-changed-20", percent("after it", "lean: stale")),
+        ("the same, stale", "", CHANGED, percent("after it", "lean: stale")),
         ("share of the gain kept after 20 runs", "0.90", "consolidation-sequential",
          within("gain_kept", "gain_kept_interval")),
         ("seconds of run 20 to those of run 2", "2", "consolidation-sequential",
@@ -318,6 +363,7 @@ def results() -> str:
     for section, rows in SECTIONS.items():
         parts.append(f"| **{section}** | | |")
         parts += [f"| {what} | {bar} | {_read(name, pick)} |" for what, bar, name, pick in rows]
+    parts += ablation()
     found = [one for file in sorted(RESULTS.glob("*.json")) if (one := result(file.stem)) is not None]
     parts += ["", "Each file in `benchmarks/results/` names its command, seed, machine and versions:", ""]
     for one in found:
@@ -326,6 +372,43 @@ def results() -> str:
             f"- `{one['command']}` ({one['date']}, {machine['cores']} cores, {machine['processor']})"
         )
     return "\n".join(parts)
+
+
+def ablation() -> list[str]:
+    """A table of other settings of the training, once it is measured."""
+    found = result("consolidation-ablation-20")
+    if found is None:
+        return []
+    distill = found["settings"]["consolidation"]["distill"]
+    defaults = f"{distill['targets']}, rank {distill['rank']}, rate {distill['learning_rate']:g}"
+    return [
+        "",
+        f"Other settings of the training than the defaults ({defaults}), on {found['episodes']} episodes, "
+        "a figure for each seed:",
+        "",
+        "| settings | weights alone | abstains on unknown names | seconds of training |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {' / '.join(map(_known, seeds))} | {' / '.join(map(_abstains, seeds))} "
+            f"| {' / '.join(map(_trained, seeds))} |"
+            for name, column in found["columns"].items()
+            if (seeds := list(column["seeds"].values()))
+        ),
+    ]
+
+
+def _known(column: Mapping[str, Any]) -> str:
+    """The share that the weights answer rightly, or what became of the run instead."""
+    return f"{100 * column['weights']:.1f} %" if column["outcome"] == "promoted" else str(column["outcome"])
+
+
+def _abstains(column: Mapping[str, Any]) -> str:
+    return f"{100 * column['abstention']['share']:.1f} %"
+
+
+def _trained(column: Mapping[str, Any]) -> str:
+    seconds = "not measured" if column["distill_seconds"] is None else f"{column['distill_seconds']:.0f}"
+    return seconds + (" (resumed)" if column["resumed"] else "")
 
 
 # ---------------------------------------------------------------------- LangChain's suites
@@ -344,7 +427,7 @@ def _read(name: str, pick: Pick) -> str:
     try:
         return pick(found)
     except (KeyError, IndexError, StopIteration):
-        return f"see `benchmarks/results/{name}.json`"
+        return "not measured yet"
 
 
 # ---------------------------------------------------------------------- writing

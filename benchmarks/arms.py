@@ -2,7 +2,8 @@
 
     none        the base, no block
     retrieval   the base, the k best episodes
-    weights     the active version, no block
+    weights     as `ask` serves it without retrieval: the active version, and the base in its place where the
+                version is in doubt, or never heard of a name that is asked about
     both        as `ask` serves it with the k best episodes: the base reads the block, and where it declines,
                 the active version is asked the question alone
     lean        the same with the lean block: nothing where the version is certain of its answer and nothing
@@ -16,10 +17,8 @@ settings that ship, `as_shipped` asks through `ask` itself.
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +80,17 @@ class Examined:
     def alone(self, questions: Sequence[str]) -> list[str]:
         """What is served to questions alone."""
         return [one.text for one in self.asker.alone(questions, self.adapter, self.heard_of)]
+
+    def right_alone(self, asked: Sequence[facts.Asked]) -> list[bool]:
+        """Which questions the weights answer rightly: as served, without retrieval."""
+        return [same(s, q.answer) for s, q in zip(self.alone([q.text for q in asked]), asked, strict=True)]
+
+    def by_the_version(self, questions: Sequence[str]) -> list[str]:
+        """What the active version itself says to questions alone: it is asked about every name.
+
+        What it is not sure of the base answers here, too.
+        """
+        return self.said([self.asker.prompt(text) for text in questions], self.adapter)
 
     def heard_of(self, question: str) -> bool:
         """Whether the version was taught about the names in a question."""
@@ -184,13 +194,14 @@ def arms(
     right = {
         "none": examined.right(asked, asks["none"], None),
         "retrieval": examined.right(asked, asks["all"], None),
-        "weights": [same(said, q.answer) for said, q in zip(examined.alone(texts), asked, strict=True)],
+        "weights": examined.right_alone(asked),
         "both": [same(said, q.answer) for said, q in zip(both, asked, strict=True)],
         "lean": [same(said, q.answer) for said, q in zip(lean, asked, strict=True)],
         "oracle": oracle(memory, told, asked),
     }
     return {
         "k": k,
+        "chosen_on": len(chosen_on),
         "accuracy_by_k": by_k,
         "context_tokens": tokens,
         "prompt_tokens": {name: sum(map(len, of)) / len(asked) for name, of in asks.items()},
@@ -292,32 +303,5 @@ def kept(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int, count:
         "reading_difference": paired(after, before),
         "abstention_base": share([declines(text) for text in examined.said(prompts, None)]),
         "abstention": share([declines(text) for text in examined.alone(unknown)]),
-        "abstention_by_the_version": share([
-            declines(text) for text in examined.said(prompts, examined.adapter)
-        ]),
+        "abstention_by_the_version": share([declines(text) for text in examined.by_the_version(unknown)]),
     }
-
-
-@contextmanager
-def one_hot_targets() -> Iterator[None]:
-    """Study items are trained on the teacher's words alone; anchors stay as they are."""
-    from agent_memory.consolidation import study_items
-
-    real = study_items.unpack
-
-    def one_hot(blobs: Sequence[tuple[str, bytes]]) -> Any:
-        import torch
-
-        answers, targets = real(blobs)
-        said = torch.tensor([t for key, _ in blobs for t in answers[key]], dtype=torch.int32)[:, None]
-        k = targets.indices.shape[1]
-        fillers = (said + torch.arange(1, k, dtype=torch.int32)) % (int(targets.indices.max()) + 1)
-        sure = torch.full_like(targets.log_probs, -60.0)
-        sure[:, 0] = 0.0
-        return answers, dataclasses.replace(targets, indices=torch.cat([said, fillers], 1), log_probs=sure)
-
-    study_items.unpack = one_hot
-    try:
-        yield
-    finally:
-        study_items.unpack = real

@@ -4,9 +4,9 @@
 
     run             one consolidation of 100 episodes: arms, marks, reading, anchors, seconds
     sequential      20 runs of 5 episodes: what is kept over many runs, and their time
-    changed         stale and new answers after one fact of each of 20 episodes has changed
-    shuffled        an adapter of the wrong values of 50 episodes is asked the true questions
-    ablation        target modules, 20 episodes, two seeds
+    changed         stale and new answers after one fact of each of 100 episodes has changed
+    shuffled        weights that learnt wrong values, of 50 episodes, are asked the true questions
+    ablation        target modules, LoRA rank and learning rate, 20 episodes, two seeds
     cross-entropy   the same items of 20 episodes, one-hot targets
     kills           every instant of a run, on a model of two layers
     kills-reader    ten random times of a run of the bundled reader
@@ -19,7 +19,8 @@ row goes on, and says `resumed` where its seconds are not the whole time. `--mod
 its results have the folder's name.
 
 Accuracy is exact match of normalised greedy answers on the generator's own facts, with names that the
-reader never saw and in frames in which no study item asked for that fact (`facts.py`). The *oracle* is the
+reader never saw and in frames in which no study item asked for that fact (`facts.py`). The *weights* are
+what is served without retrieval (`arms.py`); what the version says by itself is named so. The *oracle* is the
 bare base with the fact's own episode in view. Intervals: Wilson for shares, paired bootstrap for
 differences, both 95 %.
 """
@@ -38,13 +39,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from agent_memory import MemoryManager
 from agent_memory.config import Config
-from agent_memory.models.local import LocalModel
 from benchmarks import facts
 from benchmarks.arms import Examined, arms, as_shipped, kept, share, texts_of
-from benchmarks.memories import HERE, asked_about, loaded, opened, rights, settings, shares, tell
+from benchmarks.memories import HERE, asked_about, loaded, opened, settings, tell
 from benchmarks.over_time import changed, sequential
 from benchmarks.record import RESULTS, record
-from benchmarks.reports import consolidated
+from benchmarks.reports import consolidated, require_promoted
+from benchmarks.variants import ablation, cross_entropy
 
 Row = Callable[[argparse.Namespace], dict[str, Any]]
 
@@ -56,11 +57,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with opened(f"run-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
         tell(memory, told)
         report = consolidated(memory, 1, seed=options.seed)
-        asked = facts.questions(told, texts_of(memory, len(told)), seed=options.seed)
-        chosen_on = facts.questions(
-            told, texts_of(memory, len(told)), seed=options.seed + 1000, per_fact=1, held=0
-        )
-        found = arms(memory, told, asked, chosen_on[: options.chosen_on])
+        studied = texts_of(memory, len(told))
+        asked = facts.questions(told, studied, seed=options.seed)
+        chosen_on = facts.others(told, studied, asked, seed=options.seed, most=options.chosen_on)
+        found = arms(memory, told, asked, chosen_on)
         trusted = marks(memory, report, asked, found.pop("right"))
         return {
             "episodes": options.episodes, "facts": sum(len(one.facts) for one in told), "report": report,
@@ -89,64 +89,34 @@ def marks(
 
 
 def shuffled(options: argparse.Namespace) -> dict[str, Any]:
-    """An adapter of the same names with wrong values is asked the true questions."""
+    """Weights that learnt other values of the same names are asked the true questions."""
     model = loaded(options)
     told = facts.memory(options.episodes, seed=options.seed)
     wrong = facts.with_wrong_values(told, seed=options.seed)
     with opened(f"shuffled-{options.episodes}-{options.seed}", model, fresh=options.again) as memory:
         tell(memory, wrong)
-        consolidated(memory, 1, seed=options.seed)
-        examined = Examined.of(memory)
+        require_promoted(consolidated(memory, 1, seed=options.seed))
         asked = [q for q in asked_about(memory, told, seed=options.seed) if q.kind == "value"]
-        said = examined.said([examined.asker.prompt(q.text) for q in asked], examined.adapter)
-        return {
-            "episodes": options.episodes,
-            "right": share([examined.same(s, q.answer) for s, q in zip(said, asked, strict=True)]),
-            "taught": share([
-                examined.same(s, wrong[q.episode].facts[q.fact].answer)
-                for s, q in zip(said, asked, strict=True)
-            ]),
-            "abstains": share([examined.declines(s) for s in said]),
-        }  # fmt: skip
+        said = Examined.of(memory).alone([question.text for question in asked])
+        return {"episodes": options.episodes, **true_and_taught(said, asked, wrong)}
 
 
-def ablation(options: argparse.Namespace) -> dict[str, Any]:
-    """Which modules carry LoRA: the same items, two seeds, all columns."""
-    model = loaded(options)
-    columns: dict[str, Any] = {}
-    for targets in ("all-linear", "mlp", "down_proj", "q_v", "gate_up"):
-        for seed in (options.seed, options.seed + 1):
-            columns[f"{targets} seed {seed}"] = _variant(
-                model, options, f"ablation-{targets}", settings(targets=targets), seed=seed
-            )
-    return {"episodes": options.episodes, "columns": columns}
-
-
-def cross_entropy(options: argparse.Namespace) -> dict[str, Any]:
-    """The same items with one-hot targets: the KL of a one-hot target is the cross-entropy."""
-    from benchmarks.arms import one_hot_targets
-
-    model = loaded(options)
-    ours = _variant(model, options, "cross-entropy-kl", settings(), seed=options.seed)
-    with one_hot_targets():
-        theirs = _variant(model, options, "cross-entropy-ce", settings(), seed=options.seed)
-    return {"episodes": options.episodes, "columns": {"top-k KL": ours, "cross-entropy": theirs}}
-
-
-def _variant(
-    model: LocalModel, options: argparse.Namespace, name: str, config: Config, *, seed: int
+def true_and_taught(
+    said: Sequence[str], asked: Sequence[facts.Asked], taught: Sequence[facts.Told]
 ) -> dict[str, Any]:
-    """One run under other settings: accuracy, what is kept, seconds."""
-    told = facts.memory(options.episodes, seed=seed)
-    with opened(f"{name}-{options.episodes}-{seed}", model, config=config, fresh=options.again) as memory:
-        tell(memory, told)
-        report = consolidated(memory, 1, seed=seed)
-        return {
-            **shares(rights(memory, told, asked_about(memory, told, seed=seed))),
-            **kept(memory, told, seed=seed),
-            "scores": report["scores"], "wall_seconds": report["wall_seconds"],
-            "distill_seconds": report["seconds"].get("distill"), "resumed": report["resumed"],
-        }  # fmt: skip
+    """The shares that are answered truly, and as was taught: of the questions answered, and of all."""
+    right = [Examined.same(s, q.answer) for s, q in zip(said, asked, strict=True)]
+    learnt = [
+        Examined.same(s, taught[q.episode].facts[q.fact].answer) for s, q in zip(said, asked, strict=True)
+    ]
+    answered = [not Examined.declines(s) for s in said]
+    return {
+        "right": share([ok for ok, given in zip(right, answered, strict=True) if given]),
+        "taught": share([ok for ok, given in zip(learnt, answered, strict=True) if given]),
+        "abstains": share([not given for given in answered]),
+        "right_of_all": share(right),
+        "taught_of_all": share(learnt),
+    }
 
 
 def kills(options: argparse.Namespace) -> dict[str, Any]:
@@ -169,7 +139,7 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 #: Episodes of a row unless told.
-EPISODES = {"run": 100, "changed": 20, "shuffled": 50, "ablation": 20, "cross-entropy": 20}
+EPISODES = {"run": 100, "changed": 100, "shuffled": 50, "ablation": 20, "cross-entropy": 20}
 #: What `all` measures: the row and its arguments.
 ALL = (
     ("run", "--episodes", "20"), ("run", "--episodes", "100"), ("run", "--episodes", "100", "--seed", "1"),

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 
 from agent_memory.consolidation.questions import content
 from agent_memory.consolidation.wording import CLAUSE_OPENINGS, OPENINGS
@@ -130,6 +131,28 @@ def questions(
                     rng, world, fact, used, kind=kind, frames=frames, wanted=wanted, at=(number, place)
                 )
     return asked
+
+
+def others(
+    told: Sequence[Told], studied: Sequence[Sequence[str]], asked: Sequence[Asked], *, seed: int, most: int
+) -> list[Asked]:
+    """At most so many other questions, for a choice that must not be made with those that judge it.
+
+    None has the text of a question that is asked, or asks for a fact in a frame in which it is studied or
+    asked for. The episodes have equally many, give or take one, as long as they have any left.
+    """
+    known = [[*texts, *(q.text for q in asked if q.episode == n)] for n, texts in enumerate(studied)]
+    texts = {question.text for question in asked}
+    drawn = questions(told, known, seed=seed, per_fact=1, held=0)
+    return _dealt([question for question in drawn if question.text not in texts], seed=seed)[:most]
+
+
+def _dealt(asked: Sequence[Asked], *, seed: int) -> list[Asked]:
+    """The questions in a drawn order, one of each episode in turn."""
+    by_episode: dict[int, list[Asked]] = {}
+    for question in random.Random(f"dealt {seed}").sample(list(asked), len(asked)):
+        by_episode.setdefault(question.episode, []).append(question)
+    return [question for turn in zip_longest(*by_episode.values()) for question in turn if question]
 
 
 def _draw(

@@ -72,12 +72,11 @@ def asked_about(memory: MemoryManager, told: Sequence[facts.Told], *, seed: int)
 def rights(
     memory: MemoryManager, told: Sequence[facts.Told], asked: Sequence[facts.Asked]
 ) -> dict[str, list[bool]]:
-    """Which questions are answered rightly by the version alone, the base alone, and the oracle."""
+    """Which questions are answered rightly by the weights, as served; by the base alone; and by the oracle."""
     examined = Examined.of(memory)
-    prompts = [examined.asker.prompt(question.text) for question in asked]
     return {
-        "weights": examined.right(asked, prompts, examined.adapter),
-        "base": examined.right(asked, prompts, None),
+        "weights": examined.right_alone(asked),
+        "base": examined.right(asked, [examined.asker.prompt(question.text) for question in asked], None),
         "oracle": oracle(memory, told, asked),
     }
 

@@ -11,7 +11,7 @@ from agent_memory import MemoryManager
 from benchmarks import facts
 from benchmarks.arms import Examined, share, texts_of
 from benchmarks.memories import asked_about, loaded, opened, rights, shares, tell
-from benchmarks.reports import consolidated, once
+from benchmarks.reports import consolidated, once, require_promoted
 
 #: Runs of `sequential` whose facts are asked again at its end; the bar of what is kept is about them.
 EARLY_RUNS = 5
@@ -77,7 +77,7 @@ def gain_kept(
 
 
 def changed(options: argparse.Namespace) -> dict[str, Any]:
-    """Facts learnt, one of each episode changed, learnt again: stale and new answers, without retrieval."""
+    """Facts learnt, one of each episode changed, learnt again: stale and new answers."""
     model = loaded(options)
     told = facts.memory(options.episodes, seed=options.seed)
     news, after = facts.changed(told, seed=options.seed)
@@ -104,7 +104,7 @@ def learnt_twice(
     that goes on would never learn it.
     """
     tell(memory, told)
-    consolidated(memory, 1, seed=seed)
+    require_promoted(consolidated(memory, 1, seed=seed))
     tell(memory, news, first_day=1000)
     found = once(memory.database.path / "news.json", between)
     return found, consolidated(memory, 2, seed=seed)
@@ -114,22 +114,23 @@ def _after_the_news(
     memory: MemoryManager, told: Sequence[facts.Told], news: Sequence[facts.Told],
     after: Sequence[facts.Told], *, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """What the version alone answers about changed and unchanged facts once the changes are learnt."""
+    """What is answered without retrieval about changed and unchanged facts once the changes are learnt.
+
+    By the weights as served, and by the version itself; by the oracle, with both episodes in view, as well.
+    """
     examined = Examined.of(memory)
     asked = _about_values(after, _studied(memory, len(told)), seed=seed)
     moved = _moved(asked, told, after)
-    said = examined.said([examined.asker.prompt(q.text) for q in moved], examined.adapter)
-    untouched = [q for q in asked if q not in moved]
-    rest = examined.right(untouched, [examined.asker.prompt(q.text) for q in untouched], examined.adapter)
-    both = [[told[q.episode].text, news[q.episode].text] for q in moved]
-    oracles = examined.said(
-        [examined.with_lines(q.text, lines) for q, lines in zip(moved, both, strict=True)], None
-    )
-    return {
-        **_stale_and_new(said, moved, told),
-        "oracle_new": _stale_and_new(oracles, moved, told)["new"],
-        "unchanged": share(rest),
-    }
+    rest = [question for question in asked if question not in moved]
+    found: dict[str, Any] = {}
+    for who, answers in (("weights", examined.alone), ("by the version", examined.by_the_version)):
+        said = answers([question.text for question in moved])
+        found |= {f"{who}: {name}": part for name, part in _stale_and_new(said, moved, told).items()}
+        said = answers([question.text for question in rest])
+        found[f"{who}: unchanged"] = share(_right(said, rest))
+    lines = [[told[question.episode].text, news[question.episode].text] for question in moved]
+    oracles = [examined.with_lines(q.text, both) for q, both in zip(moved, lines, strict=True)]
+    return {**found, "oracle_new": share(examined.right(moved, oracles, None))}
 
 
 def _on_news(
@@ -205,5 +206,9 @@ def _stale_and_new(
     old = [told[question.episode].facts[question.fact].answer for question in asked]
     return {
         "stale": share([Examined.same(s, o) for s, o in zip(said, old, strict=True)]),
-        "new": share([Examined.same(s, q.answer) for s, q in zip(said, asked, strict=True)]),
+        "new": share(_right(said, asked)),
     }
+
+
+def _right(said: Sequence[str], asked: Sequence[facts.Asked]) -> list[bool]:
+    return [Examined.same(s, question.answer) for s, question in zip(said, asked, strict=True)]

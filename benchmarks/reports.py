@@ -50,6 +50,20 @@ def consolidated(memory: MemoryManager, number: int, *, seed: int) -> dict[str, 
     return found
 
 
+def require_promoted(report: dict[str, Any]) -> None:
+    """Lets a row go on only where something was learnt.
+
+    Raises:
+        SystemExit: nothing was. Weights that know nothing say nothing wrong, which would pass for a result.
+    """
+    if report["outcome"] != "promoted":
+        why = "; ".join(report["reasons"])
+        raise SystemExit(
+            f"The run was not promoted ({report['outcome']}: {why}), so there is nothing learnt to ask about: "
+            "mend that, and start with --again."
+        )
+
+
 def _carried_out(memory: MemoryManager, *, seed: int) -> dict[str, Any]:
     """The report of a run, its seconds by the wall, and the MB by which it raised the most this process held.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent_memory import models
@@ -83,3 +85,27 @@ def test_examined_questions_are_asked_in_frames_that_were_not_studied() -> None:
         fact_ = told[question.episode].facts[question.fact]
         own = {frame for text in studied[question.episode] for frame in facts.frames_of(text, fact_)}
         assert not facts.frames_of(question.text, fact_) & own
+
+
+def test_questions_that_choose_are_others_than_those_that_judge_and_even_over_the_episodes() -> None:
+    told = facts.memory(20, seed=5)
+    first = facts.questions(told, [[] for _ in told], seed=6, per_fact=1, held=0)
+    studied = [[q.text for q in first if q.episode == n] for n in range(20)]
+    asked = facts.questions(told, studied, seed=5)
+    chosen_on = facts.others(told, studied, asked, seed=5, most=50)
+    assert not {question.text for question in asked} & {question.text for question in chosen_on}
+    assert not {*framed(told, asked), *framed(told, first)} & {*framed(told, chosen_on)}
+    counts = Counter(question.episode for question in chosen_on)
+    assert len(chosen_on) == counts.total() == 50
+    assert set(counts.values()) == {2, 3}
+    assert len(counts) == 20
+    assert chosen_on == facts.others(told, studied, asked, seed=5, most=50)
+
+
+def framed(told: Sequence[facts.Told], asked: Sequence[facts.Asked]) -> list[tuple[int, int, str]]:
+    """Each fact with the frames in which it is asked for."""
+    return [
+        (q.episode, q.fact, frame)
+        for q in asked
+        for frame in facts.frames_of(q.text, told[q.episode].facts[q.fact])
+    ]
