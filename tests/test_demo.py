@@ -74,6 +74,29 @@ def test_a_second_run_adds_nothing_and_what_was_forgotten_stays_so(run: Any) -> 
     assert FORGOTTEN not in second.stdout
 
 
+def test_a_path_that_is_named_is_taken_also_where_other_commands_would_take_it_unnamed(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("--path", "memory").exit_code == 0
+    assert (tmp_path / "memory").is_dir()
+    assert not (tmp_path / ".demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "bare", "right"),
+    [
+        ("volcanology", True, True), ("ing volcanology", True, False), ("?", True, False),
+        ("Study of volcanology.", True, True), ("She studies volcanology.", False, True),
+    ],
+)  # fmt: skip
+def test_bare_words_are_right_with_what_is_expected_and_no_others_but_those_of_the_question(
+    answer: str, bare: bool, right: bool
+) -> None:
+    row = demo.Row("What does Tamsin study?", "volcanology", None, {"both": answer}, {}, bare_words=bare)
+    assert row.right("both") == right
+
+
 def test_what_is_forgotten_leaves_the_weights_and_the_next_run_learns_the_rest_anew(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

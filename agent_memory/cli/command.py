@@ -109,15 +109,18 @@ _OPTIONS: dict[str, Any] = {
     "json": Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")],
     "debug": Annotated[bool, typer.Option("--debug", help="Log to stderr, and show tracebacks.")],
 }
-_DEFAULTS: dict[str, Any] = {"path": Path("memory"), "json": False, "debug": False}
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """The function as a command: its first argument becomes a `Setting` made of the shared options."""
+def command(function: Callable[..., None], *, path: Path = Path("memory")) -> Callable[..., None]:
+    """The function as a command: its first argument becomes a `Setting` made of the shared options.
+
+    `path` is the directory of the memory where none is named.
+    """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+    defaults: dict[str, Any] = {"path": path, "json": False, "debug": False}
     shared = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=annotation
         )
         for name, annotation in _OPTIONS.items()
     ]

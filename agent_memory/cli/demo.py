@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from agent_memory.cli.command import Setting, command
 from agent_memory.cli.ending import stopping_between_steps
 from agent_memory.cli.printing import busy, print_json, say, table
 from agent_memory.cli.progress import Live
+from agent_memory.consolidation.questions import content
 from agent_memory.errors import InvalidInput
 from agent_memory.types import Retrieval
 
@@ -46,17 +48,23 @@ LOOK_INSIDE = "select text, mark, slow_since from episode_overview"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One question of the table: the mark of its episode, and what each arm answered."""
+    """One question of the table: the mark of its episode, and what each arm answered.
+
+    Where it is answered in `bare_words`, as by the bundled reader, there may be none but those that are
+    expected and those of the question.
+    """
 
     question: str
     expected: str
     mark: str | None
     answers: Mapping[str, str]
     context_tokens: Mapping[str, int]
+    bare_words: bool = True
 
     def right(self, arm: str) -> bool:
-        """Whether an arm's answer holds the expected words."""
-        return self.expected.casefold() in self.answers[arm].casefold()
+        """Whether an arm's answer holds the expected words, and no others that it may not."""
+        expected, said = content(self.expected), content(self.answers[arm])
+        return expected <= said and not (self.bare_words and said - expected - content(self.question))
 
     def shown(self, arm: str) -> str:
         """An arm's answer as a cell: its sign, and the words where it has any."""
@@ -70,15 +78,16 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-@command
+@partial(command, path=Path(".demo"))
 def demo(setting: Setting) -> None:
     """Add a week of messages, consolidate them, ask four ways, forget one; a second run goes on from there.
 
+    The user is "demo" unless one is named.
+
     Example: agent-memory demo
     """
-    path = Path(".demo") if setting.path == Path("memory") else setting.path
-    own = setting.agent is None and setting.user is None
-    setting = dataclasses.replace(setting, path=path, user="demo" if own else setting.user)
+    if setting.agent is None and setting.user is None:
+        setting = dataclasses.replace(setting, user="demo")
     began = time.monotonic()
     with setting.opened(make=True) as memory:
         out = Steps(memory, quiet=setting.json)
@@ -225,6 +234,7 @@ class Steps:
             mark,
             {arm: answer.text for arm, answer in answers.items()},
             {arm: answer.prompt_tokens - bare for arm, answer in answers.items()},
+            bare_words=self.memory.weights.model.made_here,
         )
 
     def _marks(self) -> list[tuple[str, str]]:

@@ -122,6 +122,10 @@ def consolidate(
 
 def print_report(report: ConsolidationReport) -> None:
     """A report for people."""
+    if report.outcome == "nothing":
+        for line in ("nothing was learnt", *report.reasons, *report.notes):
+            say(line)
+        return
     about = " (estimated)" if report.outcome == "dry-run" else ""
     values: dict[str, Any] = {
         "outcome": report.outcome,
@@ -159,6 +163,9 @@ def versions(setting: Setting) -> None:
 @command
 def rollback(setting: Setting) -> None:
     """Serve the newest earlier version that verifies, or the bare base if there is none.
+
+    What was rolled back answers only where it is named (ask --adapter ID); the next consolidate goes on from
+    what is served now, or trains from zero.
 
     Example: agent-memory rollback --user ada
     """
