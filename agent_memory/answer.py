@@ -249,6 +249,42 @@ def known(
     return Known(answer=model.text(said), settled=what.settled, tokens=len(ids))
 
 
+@dataclass(frozen=True, slots=True)
+class _Recall:
+    """A conversation, and what its last question recalls: composed with a block of that in place.
+
+    `room` is how many tokens of the window the conversation and the answer leave.
+    """
+
+    model: LocalModel
+    search: Search
+    messages: Sequence[Mapping[str, str]]
+    question: str
+    settings: PromptConfig
+    system: str
+    room: int
+    largest: int
+
+    def composed(self, block: str = "") -> list[dict[str, Any]]:
+        """The conversation as it is said to the model, with a block in place or without one."""
+        return prompt.compose(
+            self.messages, block=block, system=self.system, placement=self.settings.placement
+        )
+
+    def context(self, how: Retrieval, known: Known = UNKNOWN) -> Context:
+        """The block for the question, as far as there is room."""
+        return context(
+            self.search,
+            self.question,
+            budget_tokens=max(1, min(self.settings.budget_tokens, self.room - SEAM_TOKENS)),
+            retrieval=how if self.room > SEAM_TOKENS else "none",
+            known=known,
+            count=lambda text: len(self.model.token_ids(text)),
+            most=self.settings.most_episodes or (FEW if self.model.made_here else MANY),
+            largest=self.largest,
+        )
+
+
 def respond(
     model: LocalModel,
     messages: Sequence[Mapping[str, str]],
@@ -263,6 +299,8 @@ def respond(
 ) -> Answer:
     """What is answered to the messages with the recalled block in place: by the base, the version, or both.
 
+    Where a lean block leaves nobody able to answer, the base reads all that is found.
+
     Raises:
         InvalidInput: there is no user message, or the conversation does not fit the model's window.
         AdapterRefused: the version failed its checks; `rollback()` serves an earlier one.
@@ -270,46 +308,39 @@ def respond(
     asked = [message["content"] for message in messages if message["role"] == "user"]
     if not asked:
         raise InvalidInput("there is no user message to answer")
-    if retrieval == "lean" and what.adapter is None:
-        retrieval = "all"
-    placement = settings.placement
-    bare = len(model.prompt_ids(prompt.compose(messages, system=system, placement=placement)))
-    room = model.window - bare - max_new_tokens
+    bare = prompt.compose(messages, system=system, placement=settings.placement)
+    length = len(model.prompt_ids(bare))
+    room = model.window - length - max_new_tokens
     if room < 0:
         raise InvalidInput(
-            f"the messages have {bare} tokens and leave no room in the window of {model.window}"
+            f"the messages have {length} tokens and leave no room in the window of {model.window}"
         )
+    recall = _Recall(model, search, messages, asked[-1], settings, system, room, largest)
+    if retrieval != "lean" or what.adapter is None:
+        return _read(recall, "none" if retrieval == "none" else "all", what, max_new_tokens=max_new_tokens)
+    sure = known(model, bare, what, reader=settings.reader, max_new_tokens=max_new_tokens)
+    said = _read(recall, "lean", what, sure, max_new_tokens=max_new_tokens)
+    if abstains(said.text):
+        every = recall.context("all")
+        if every.episodes != said.episodes:
+            last = Attempt(None, None, tuple(recall.composed(every.text)))
+            text, tokens, version = _said(model, [last], max_new_tokens=max_new_tokens)
+            return Answer(text, said.prompt_tokens + tokens, every.episodes, version)
+    return said
 
-    def recall(how: Retrieval, without: Known) -> tuple[Context, list[dict[str, Any]]]:
-        found = context(
-            search,
-            asked[-1],
-            budget_tokens=max(1, min(settings.budget_tokens, room - SEAM_TOKENS)),
-            retrieval=how if room > SEAM_TOKENS else "none",
-            known=without,
-            count=lambda text: len(model.token_ids(text)),
-            most=settings.most_episodes or (FEW if model.made_here else MANY),
-            largest=largest,
-        )
-        return found, prompt.compose(messages, block=found.text, system=system, placement=placement)
 
-    left_out = UNKNOWN
-    if retrieval == "lean":
-        alone = prompt.compose(messages, system=system, placement=placement)
-        left_out = known(model, alone, what, reader=settings.reader, max_new_tokens=max_new_tokens)
-    recalled, composed = recall(retrieval, left_out)
-    if left_out.answer is not None and not recalled.episodes:
-        return Answer(left_out.answer, left_out.tokens, (), what.version)
-    tries = attempts(composed, what, reader=settings.reader, guarded=model.made_here)
-    said, more, version = _said(model, tries, max_new_tokens=max_new_tokens)
-    tokens = left_out.tokens + more
-    if retrieval == "lean" and abstains(said):
-        whole, composed = recall("all", UNKNOWN)
-        if whole.episodes != recalled.episodes:
-            recalled, last = whole, Attempt(None, None, tuple(composed))
-            said, more, version = _said(model, [last], max_new_tokens=max_new_tokens)
-            tokens += more
-    return Answer(said, tokens, recalled.episodes, version)
+def _read(
+    recall: _Recall, how: Retrieval, what: Served, sure: Known = UNKNOWN, *, max_new_tokens: int
+) -> Answer:
+    """What is answered with this block in view; of what the version is sure, without one, at once."""
+    found = recall.context(how, sure)
+    if sure.answer is not None and not found.episodes:
+        return Answer(sure.answer, sure.tokens, (), what.version)
+    tries = attempts(
+        recall.composed(found.text), what, reader=recall.settings.reader, guarded=recall.model.made_here
+    )
+    text, tokens, version = _said(recall.model, tries, max_new_tokens=max_new_tokens)
+    return Answer(text, sure.tokens + tokens, found.episodes, version)
 
 
 def _said(model: LocalModel, tries: Sequence[Attempt], *, max_new_tokens: int) -> tuple[str, int, str | None]:

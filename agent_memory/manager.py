@@ -407,6 +407,9 @@ class MemoryManager:
     ) -> None:
         """Writes the active version as a PEFT folder.
 
+        Whoever wears it reads context blocks with it, and not with the base; `scores["reading"]` of the
+        version says how well it does, which by default is badly (`PromptConfig.reader`).
+
         Raises:
             NotFound: no version is active.
             InvalidInput: `path` exists and is not empty.
@@ -417,6 +420,8 @@ class MemoryManager:
         self, path: str | Path, *, user_id: str | None = None, agent_id: str | None = None
     ) -> None:
         """Writes a plain model: a copy of the base with the active version merged in.
+
+        It reads context blocks as the version does; see `export_adapter`.
 
         Raises:
             NotFound: no version is active.
@@ -470,8 +475,13 @@ class MemoryManager:
         return sql.select(self.database, select, parameters)
 
     def status(self, *, user_id: str | None = None, agent_id: str | None = None) -> dict[str, Any]:
-        """Counts of this namespace, and what is pending."""
-        return checkup.status(self.store, self._scope(user_id, agent_id))
+        """Counts of this namespace, and what is pending.
+
+        `to_learn` counts the episodes that the next run would take up as new; `run` is one that has begun and
+        not ended: its id and how far it is. Unless some process is at it, the next `consolidate` goes on.
+        """
+        namespace = self._scope(user_id, agent_id)
+        return checkup.status(self.store, namespace) | self.weights.status(namespace)
 
     def verify(self, *, user_id: str | None = None, agent_id: str | None = None) -> list[str]:
         """What is wrong with the record or the index of this namespace, one sentence each; [] when sound."""

@@ -254,7 +254,7 @@ def read_state(connection: Connection, namespace_id: int, *, set_at: datetime, n
     ).scalar()
     return State(
         since=max([set_at, *(time for time in attempts if time is not None)]),
-        new_episodes=_unlearnt(connection, namespace_id, now=now),
+        new_episodes=unlearnt(connection, namespace_id, now=now),
         last_added_at=last_added_at,
         rebuild=_must_rebuild(connection, namespace_id, now=now),
     )
@@ -274,7 +274,7 @@ def _held(namespace_id: int, state: str) -> ColumnElement[bool]:
     )
 
 
-def _unlearnt(connection: Connection, namespace_id: int, *, now: datetime) -> int:
+def unlearnt(connection: Connection, namespace_id: int, *, now: datetime) -> int:
     """How many episodes the active version does not hold as they are, without those that gave nothing.
 
     Bases are not known here: what gave nothing to one is not counted for any, so that no run is due in vain.

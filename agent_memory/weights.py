@@ -78,19 +78,26 @@ class Weights:
     def context(
         self, namespace: Namespace, query: str, *, budget_tokens: int | None, retrieval: Retrieval
     ) -> Context:
-        """The block for a query; see `answer.context`. Tokens are the base's own where it is open."""
-        model = self._model
-        what = self._served(namespace, "active") if retrieval == "lean" else served.BASE
-        return answer.context(
+        """The block for a query; see `answer.context`. Tokens are the base's own where it is open.
+
+        A lean block opens it, for what is left out must be known to a version of this very base.
+        """
+        model = self.model if retrieval == "lean" else self._model
+        compose = partial(
+            answer.context,
             self._of(namespace),
             query,
             budget_tokens=self._config.prompt.budget_tokens if budget_tokens is None else budget_tokens,
             retrieval=retrieval,
-            known=answer.Known(what.slow),
             count=None if model is None else lambda text: len(model.token_ids(text)),
             most=self._config.prompt.most_episodes or answer.MANY,
             largest=self._config.search.max_k,
         )
+        if model is None or retrieval != "lean":
+            return compose()
+        what = self._served(namespace, "active", base=model.fingerprint)
+        block = compose(known=answer.Known(what.slow))
+        return block if what.still() else compose(known=None)
 
     def respond(
         self,
@@ -218,6 +225,20 @@ class Weights:
         return [keys[id_] for id_ in ids if id_ in keys]
 
     # ------------------------------------------------------------------ versions
+
+    def status(self, namespace: Namespace) -> dict[str, Any]:
+        """How many episodes are to be learnt, and the run that has begun and not ended, if there is one."""
+        from agent_memory.consolidation import runs
+        from agent_memory.schedule import unlearnt
+
+        owner = self._owner(namespace)
+        if owner is None:
+            return {"to_learn": 0, "run": None}
+        with self._database.read() as connection:
+            return {
+                "to_learn": unlearnt(connection, owner, now=self._database.now()),
+                "run": runs.begun(connection, owner),
+            }
 
     def versions(self, namespace: Namespace) -> list[Version]:
         """All versions, newest first."""

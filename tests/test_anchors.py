@@ -45,7 +45,7 @@ def work() -> Work:
 
 def studied(questions: Sequence[str]) -> list[StudyItem]:
     return [
-        StudyItem(pk, pk, 1, "study", 0, question, "", False, None)
+        StudyItem(pk, pk, 1, "study", "written", 0, question, "", False, None)
         for pk, question in enumerate(questions)
     ]
 

@@ -14,18 +14,9 @@ from sqlalchemy import and_, delete, select
 
 from agent_memory.consolidation import change
 from agent_memory.consolidation.asking import Said
-from agent_memory.consolidation.change import (
-    Again,
-    _earlier,
-    _is_news,
-    _verdict,
-    another_speaks,
-    asks_back,
-    is_converse,
-    numbers_in,
-    speaks_of,
-)
+from agent_memory.consolidation.change import Again, _is_news, _pairs, _verdict, is_converse, numbers_in
 from agent_memory.consolidation.phrasings import Phrasings, Relation
+from agent_memory.consolidation.relevance import another_speaks, asks_back, speaks_of
 from agent_memory.consolidation.select import rehearsed_items
 from agent_memory.consolidation.study_items import StudyItem, load, not_retired
 from agent_memory.consolidation.work import Work
@@ -33,7 +24,7 @@ from agent_memory.manager import MemoryManager
 from agent_memory.store import tables
 from agent_memory.testing import ScriptedWriter
 from agent_memory.types import Episode
-from tests.memories import fact, memory, reader
+from tests.memories import NAMES, fact, memory, reader
 from tests.test_consolidation_parts import TEXT, group, results
 
 
@@ -93,7 +84,7 @@ def test_the_converse_of_a_group_asks_from_its_answer_and_is_answered_with_its_n
 
 
 def again(answer: str, said: str, kind: str = "study") -> Again:
-    item = StudyItem(1, 1, 1, kind, 0, "Where does Ada live?", answer, False, None)
+    item = StudyItem(1, 1, 1, kind, "written", 0, "Where does Ada live?", answer, False, None)
     return Again(item, (1,), Said((1,), said, complete=True))
 
 
@@ -282,8 +273,61 @@ def test_the_nearest_earlier_episodes_are_asked_again_however_many_later_ones_ar
         order = [pks[one.episode.id] for one in (*later, old)]
         nothing: Any = None
         work = Work(alice.database, 1, "run", "base", 0, nothing, nothing)
-        found = _earlier(work, new.episode, lambda _, count: order[:count], most=3)
-        assert list(found) == [pks[old.episode.id]]
+        own = pks[new.episode.id]
+        found = _pairs(work, own, new.episode, lambda _, count: order[:count], {}, most=3)
+        assert [(view.pk, old_pk) for view, old_pk, _ in found] == [(own, pks[old.episode.id])]
+
+
+#: Enough of something else that the teacher is not put off by the one that says otherwise.
+OTHERS = [f"The hue of {name} is Blue{n}." for n, name in enumerate(NAMES[1:5])]
+
+
+def test_an_older_history_that_is_told_late_changes_nothing_that_is_known(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model, facts=[CHANGED, *OTHERS]) as alice:
+        alice.consolidate(progress=False)
+        alice.add(fact(0), occurred_at="2026-01-01")
+        alice.consolidate(progress=False)
+        assert answers(alice, question="%Vela%") == {"Omega9"}
+        assert alice.ask("What is the code of Vela?", retrieval="none").text == "Omega9"
+
+
+def test_an_old_text_that_is_mended_does_not_bring_back_what_was_corrected(
+    tmp_path: Path, model: Any
+) -> None:
+    with memory(tmp_path, model, facts=[fact(0), CHANGED, *OTHERS]) as alice:
+        alice.consolidate(progress=False)
+        old = next(one for one in alice.list() if "Kappa0" in one.text)
+        alice.update(old.id, text=f"{fact(0)} So it was.")
+        alice.consolidate(progress=False)
+        assert answers(alice, question="%Vela%") == {"Omega9"}
+
+
+def test_of_three_answers_the_last_stands_when_the_second_is_forgotten(tmp_path: Path, model: Any) -> None:
+    facts = [*(f"The code of Vela is {code}." for code in ("Kappa0", "Omega9", "Zeta3")), *OTHERS]
+    with memory(tmp_path, model, facts=facts) as alice:
+        alice.consolidate(progress=False)
+        assert answers(alice, question="%Vela%") == {"Zeta3"}
+        second = next(one for one in alice.list() if "Omega9" in one.text)
+        alice.forget([second.id])
+        alice.consolidate(progress=False)
+        assert answers(alice, question="%Vela%") == {"Zeta3"}
+        assert not alice.sql("SELECT * FROM study_items WHERE superseded_by = 0")
+
+
+@pytest.mark.parametrize("claim", [
+    test_an_older_history_that_is_told_late_changes_nothing_that_is_known,
+    test_an_old_text_that_is_mended_does_not_bring_back_what_was_corrected,
+    test_of_three_answers_the_last_stands_when_the_second_is_forgotten,
+])  # fmt: skip
+def test_a_twin_that_only_looks_back_fails_the_claim(
+    claim: Any, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks_back(work: Work, pk: int, *arguments: Any, most: int) -> Any:
+        return [one for one in _pairs(work, pk, *arguments, most=most) if one[0].pk == pk]
+
+    monkeypatch.setattr(change, "_pairs", looks_back)
+    with pytest.raises(AssertionError):
+        claim(tmp_path, model)
 
 
 def test_what_was_replaced_comes_back_when_what_replaced_it_is_edited(tmp_path: Path, model: Any) -> None:

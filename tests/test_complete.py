@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from agent_memory.consolidation import study_items
-from agent_memory.consolidation.complete import Made, _known, _only_askers
+from agent_memory.consolidation.complete import Made, _known, _lenders
 from agent_memory.consolidation.targets import Targets
 from agent_memory.consolidation.work import Work
 from tests.test_consolidation_parts import group
@@ -53,12 +53,15 @@ def test_a_new_question_is_put_to_the_base_where_it_knows_another_of_the_group()
     assert "Bo's home?" not in base.asked
 
 
-def test_a_phrasing_that_one_episode_alone_has_is_its_own_unless_the_base_brings_it() -> None:
-    def about(name: str, number: int, *asked: str) -> Any:
-        return replace(group(number, "Lisbon", *asked), about=(name,))
+def test_a_phrasing_is_lent_by_the_first_episode_about_which_it_was_written() -> None:
+    def about(name: str, number: int, *asked: str, origin: str = "written") -> Any:
+        found = group(number, "Lisbon", *asked)
+        return replace(found, about=(name,), items=[replace(one, origin=origin) for one in found.items])
 
     by_episode = {
         3: [about("Ada", 0, "Where does Ada live?", "Ada's secret home?"), about("Ada", 1, "Who is Ada?")],
-        5: [about("Bo", 0, "Where does Bo live?", "Bo at home?")],
+        2: [about("Bo", 0, "Bo's secret home?", "Bo at home?", origin="lent")],
+        5: [about("Cy", 0, "Where does Cy live?", "Cy at home?")],
     }
-    assert _only_askers(by_episode, brought={"{0} at home?"}) == {"{0}'s secret home?": 3, "Who is {0}?": 3}
+    lenders = {"Where does {0} live?": 3, "{0}'s secret home?": 3, "Who is {0}?": 3, "{0} at home?": 5}
+    assert _lenders(by_episode) == lenders

@@ -17,7 +17,7 @@ from agent_memory.consolidation import candidate, questions, runs, study
 from agent_memory.consolidation.asking import Said, declines, same
 from agent_memory.consolidation.complete import Group, odd_one_out
 from agent_memory.consolidation.phrasings import Phrasings, Relation
-from agent_memory.consolidation.study import CROWDS, Answered, View, groups, is_reversed
+from agent_memory.consolidation.study import CROWDS, Answered, View, groups
 from agent_memory.consolidation.study_items import StudyItem
 from agent_memory.consolidation.turn import ambiguous, turned_groups
 from agent_memory.consolidation.work import Work
@@ -132,7 +132,7 @@ def test_groups_hold_questions_that_ask_for_the_same() -> None:
 
 def group(number: int, answer: str, *questions: str, known: bool | None = None) -> Group:
     items = [
-        StudyItem(n, 1, 1, "study", number, question, answer, known, None)
+        StudyItem(n, 1, 1, "study", "written", number, question, answer, known, None)
         for n, question in enumerate(questions)
     ]
     return Group(number, items, (), {})
@@ -264,11 +264,6 @@ def test_the_odd_one_out_shares_the_fewest_words() -> None:
     assert (
         odd_one_out(["Where does Ada live?", "Where does Ada live now?", "Which town is home to Ada?"]) == 2
     )
-
-
-def test_a_question_back_is_answered_with_what_stands_first() -> None:
-    assert is_reversed("Who lives in Lisbon?", "Ada Holm", TEXT)
-    assert not is_reversed("Where does Ada Holm live?", "Lisbon", TEXT)
 
 
 @pytest.mark.parametrize("text", ["I do not know.", "I don't know that.", "", "Unknown"])

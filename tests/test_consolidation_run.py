@@ -123,8 +123,6 @@ def test_every_group_of_an_episode_has_an_exam_question(tmp_path: Path, model: A
         examined = alice.sql("SELECT DISTINCT answer_group FROM study_items WHERE kind = 'exam'")
         assert groups == examined
         assert len(groups) == 2
-        reversed_ = alice.sql("SELECT DISTINCT reversed FROM study_items WHERE answer = 'Vela'")
-        assert reversed_ == [{"reversed": 1}]
 
 
 def test_an_episode_is_slow_only_where_every_group_of_its_questions_is_examined(
@@ -337,12 +335,30 @@ def test_a_second_run_in_the_namespace_says_who_holds_it(tmp_path: Path, model: 
 
         def meanwhile(stage: str, done: int, total: int) -> None:
             if stage == "distill" and not met:
-                with pytest.raises(RunBusy, match="pid") as caught:
+                with pytest.raises(RunBusy, match="process") as caught:
                     again.consolidate(progress=False)
                 met.append(caught.value)
 
         assert alice.consolidate(progress=meanwhile).outcome == "promoted"
         assert met
+
+
+def test_status_tells_what_is_to_be_learnt_and_what_run_has_begun(tmp_path: Path, model: Any) -> None:
+    with memory(tmp_path, model) as alice:
+        assert (alice.status()["to_learn"], alice.status()["run"]) == (0, None)
+        alice.add_many([fact(0), fact(1)])
+        assert alice.status()["to_learn"] == 2
+        told: list[str] = []
+
+        def note(stage: str, _done: int, _total: int) -> None:
+            if stage == "distill":
+                told.append(alice.status()["run"])
+
+        report = alice.consolidate(progress=note)
+        assert set(told) == {f"{report.run_id}, change done"}
+        assert (alice.status()["to_learn"], alice.status()["run"]) == (0, None)
+        nothing = alice.consolidate(progress=False)
+        assert (nothing.outcome, nothing.notes) == ("nothing", ("nothing is new",))
 
 
 def test_two_namespaces_run_apart(tmp_path: Path, model: Any) -> None:
@@ -382,9 +398,15 @@ def test_slips_in_names_are_mended_and_questions_about_others_dropped(tmp_path: 
 
 def test_a_fact_that_was_asked_back_only_is_asked_from_its_name_too(tmp_path: Path) -> None:
     """With the reader in the box, which brings the phrasings; nothing is trained."""
+
+    def after_study(stage: str, _done: int, _total: int) -> None:
+        if stage == "anchors":
+            raise RunInterrupted("a kill")
+
     with MemoryManager.open(tmp_path, user_id="alice") as alice:
         alice.add("Flora's neighbour is Mardia. Flora comes from Vilnius.")
-        alice.consolidate(dry_run=True, progress=False, writer=ScriptedWriter(["Whose neighbour is Mardia?"]))
+        with pytest.raises(RunInterrupted):
+            alice.consolidate(progress=after_study, writer=ScriptedWriter(["Whose neighbour is Mardia?"]))
         answers = {row["question"]: row["answer"] for row in alice.sql("SELECT * FROM study_items")}
     assert answers["Whose neighbour is Mardia?"] == "Flora"
     assert answers["What is the name of Flora's neighbour?"] == "Mardia"

@@ -123,7 +123,6 @@ def test_training_closes_most_of_the_gap_and_keeps_the_anchors(
         assert mean(targets.divergence(model, study.items, study.targets)) < 0.2 * before
         assert mean(targets.divergence(model, study.anchors, study.anchor_targets)) < 0.05
     assert trained.tokens > 0
-    assert set(trained.learnt) <= {item.key for item in study.items}
 
 
 def test_the_base_keeps_every_bit(base: Path, study: Study, tmp_path: Path) -> None:
@@ -188,7 +187,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
         train(model, study, tmp_path / "killed", kill_at=kill_at)
     resumed = train(model, study, tmp_path / "killed")
     assert weights(resumed) == weights(whole)
-    assert (resumed.steps, resumed.tokens, resumed.learnt) == (whole.steps, whole.tokens, whole.learnt)
+    assert (resumed.steps, resumed.tokens) == (whole.steps, whole.tokens)
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [distill.ADAPTER, distill.DONE]
 
 

@@ -20,7 +20,7 @@ GOOD = {
 
 def exams(count: int) -> list[StudyItem]:
     """So many exam items of one episode."""
-    return [StudyItem(n, 1, 1, "exam", 0, f"{n}?", "Lisbon", None, None) for n in range(count)]
+    return [StudyItem(n, 1, 1, "exam", "written", 0, f"{n}?", "Lisbon", None, None) for n in range(count)]
 
 
 def test_a_good_candidate_passes_and_so_does_one_without_a_past() -> None:

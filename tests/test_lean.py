@@ -43,6 +43,32 @@ def test_of_what_the_version_is_certain_it_answers_and_nothing_is_read(alice: Me
     assert (known.text, known.version, known.episodes) == ("Kappa0", alice.versions()[0].id, ())
 
 
+def test_a_block_leaves_out_only_what_a_version_of_the_base_at_hand_knows(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert alice.context(QUESTION, retrieval="lean").episodes == ()
+    with monkeypatch.context() as other:
+        other.setattr(alice.weights.model, "fingerprint", "another")
+        assert alice.context(QUESTION, retrieval="lean").episodes
+
+
+def test_a_version_forgotten_while_a_block_is_composed_leaves_nothing_out(
+    alice: MemoryManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = answer.context
+
+    def forgetting(*arguments: Any, **named: Any) -> Any:
+        block = real(*arguments, **named)
+        for one in alice.list():
+            if one.text == fact(1):
+                alice.forget([one.id])
+        return block
+
+    monkeypatch.setattr(answer, "context", forgetting)
+    shown = alice.context(QUESTION, retrieval="lean").episodes
+    assert [episode.text for episode in shown] == [fact(0)]
+
+
 @pytest.mark.parametrize(("probability", "read"), [(0.6, True), (0.8, False)])
 def test_what_the_version_would_say_but_is_not_certain_of_is_read(
     alice: MemoryManager, monkeypatch: pytest.MonkeyPatch, probability: float, read: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from agent_memory.config import ModelConfig
 from agent_memory.errors import AdapterRefused, InvalidInput, ModelError
-from agent_memory.models import chat, loading
+from agent_memory.models import chat, forms, loading
 from agent_memory.models.adapters import WEIGHTS
 from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.local import LocalModel
@@ -138,6 +139,27 @@ def tiny_mistral(folder: Path, tokenizer: Path) -> Path:
     MistralForCausalLM(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
     return folder
+
+
+def test_a_form_that_goes_wrong_on_long_texts_only_is_found_out_when_it_is_tried_on_them(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = forms._through
+
+    def through(model: LocalModel, spans: Any, *, form: Form) -> torch.Tensor:
+        wrong = form == "ragged" and any(len(span.ids) > 40 for span in spans)
+        return real(model, spans, form=form) + wrong
+
+    monkeypatch.setattr(forms, "_through", through)
+    model.form = "ragged"
+    sequences = [[5 + n, *range(20, 60 + n)] for n in range(3)]
+    assert model.try_form([ids[:30] for ids in sequences]) == ()
+    assert model.form == "ragged"
+    assert model.try_form(sequences) == ("packing: the packed form is used for this model",)
+    assert model.form == "packed"
+    monkeypatch.setattr(forms, "_agrees", lambda *_, **__: False)
+    model.try_form(sequences)
+    assert model.form == "padded", "the last resort"
 
 
 def test_a_head_with_a_soft_cap_is_computed_as_the_model_does(tmp_path: Path, base: Path) -> None:

@@ -39,6 +39,7 @@ def test_all_come_up_once_and_chance_decides_among_equals() -> None:
 
 
 def test_which_item_of_a_fact_is_rehearsed_goes_round_from_run_to_run() -> None:
-    runs = [by_need(ITEMS, weak=set(), damaged=set(), seed=1, turn=turn)[: len(GROUPS)] for turn in range(9)]
+    orders = [by_need(ITEMS, weak=set(), damaged=set(), seed=1, continued=run) for run in range(9)]
+    runs = [order[: len(GROUPS)] for order in orders]
     assert all({GROUP_OF[pk] for pk in run} == set(GROUPS) for run in runs)
     assert {pk for run in runs for pk in run} == set(GROUP_OF)

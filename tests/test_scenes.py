@@ -70,7 +70,7 @@ def studied(work: Work) -> list[StudyItem]:
     for number, ((pk, question), ids, one) in enumerate(zip(asked, prompts, said, strict=True)):
         item = Item(f"{number}", ids, ids, one.ids)
         packed = study_items.pack(one.ids, targets.compute(work.model, [item]))
-        made.append(StudyItem(number, pk, 1, "study", 0, question, one.text, False, packed))
+        made.append(StudyItem(number, pk, 1, "study", "written", 0, question, one.text, False, packed))
     return made
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import text, update
 from agent_memory import schedule
 from agent_memory.config import SelectConfig
 from agent_memory.consolidation.select import Selection, rehearsed_items, selection
-from agent_memory.errors import RunFailed
+from agent_memory.errors import RunFailed, RunInterrupted
 from agent_memory.manager import MemoryManager
 from agent_memory.store import tables
 from agent_memory.testing import ScriptedWriter
@@ -99,9 +99,15 @@ def test_what_yielded_nothing_is_new_again_with_another_text_or_base(tmp_path: P
         assert run(alice).outcome == "promoted"
 
 
+def after_study(stage: str, _done: int, _total: int) -> None:
+    if stage == "anchors":
+        raise RunInterrupted("a kill")
+
+
 def test_what_the_base_knew_already_does_not_block_either(tmp_path: Path, model: Any) -> None:
     with memory(tmp_path, model, facts=[fact(0)], config=TWO) as alice:
-        run(alice, dry_run=True)
+        with pytest.raises(RunInterrupted):
+            alice.consolidate(progress=after_study)
         with alice.database.write() as connection:
             connection.execute(update(tables.study_items).values(known=True))
         assert run(alice).outcome == "nothing"

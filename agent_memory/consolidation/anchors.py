@@ -23,7 +23,7 @@ import json
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, TypeVar
@@ -206,31 +206,50 @@ def _unknown(
     Those to train on, and those to examine, about other names that never occurred.
     """
     rng = random.Random(f"{work.seed}:unknown")
-    asked = _unstated(work, studied, episodes, rng=rng, wanted=sum(wanted) // UNSTATED)
-    work.progress("anchors", 2, PARTS)
-    asked |= _crossed(work, studied, episodes, rng=rng, wanted=sum(wanted) // CROSSED)
-    left = sum(wanted) - len(asked)  # in proportion
-    examined = left * wanted[1] // max(1, sum(wanted))
-    known = name_words(episodes.values())
-    renamed = [
-        _renamed(studied, corpus, known=known, rng=rng, wanted=count, exam=exam)
-        for exam, count in ((False, left - examined), (True, examined))
-    ]
-    work.progress("anchors", 3, PARTS)
-    every = [question for one in (asked, *renamed) for question in one.values()]
-    prompts = {work.asker.prompt(question): question for question in every}
+    sides = _candidates(work, studied, episodes, corpus=corpus, rng=rng, wanted=wanted)
+    prompts = {work.asker.prompt(question): question for question in sides}
     fitting = [ids for ids in prompts if work.asker.fits(ids)]
     rng.shuffle(fitting)
-    own = [{*one.values()} for one in renamed]
     declined = [
         (_anchor(f"unknown:{n}", ids, said), prompts[ids])
         for n, (ids, said) in enumerate(_declined(work, fitting))
     ]
-    parts = [[one for one in declined if one[1] in questions] for questions in own]
-    free = [one for one in declined if one[1] not in own[0] | own[1]]
-    shares = (max(0, wanted[0] - len(parts[0])), max(0, wanted[1] - len(parts[1])))
-    trained, tested = (parts[place] + list(_share(free, shares, place)) for place in (0, 1))
+    trained, tested = _dealt(declined, sides, wanted=wanted)
     return _mixed(trained, rng), _mixed(tested, rng)
+
+
+def _candidates(
+    work: Work,
+    studied: Sequence[StudyItem],
+    episodes: dict[int, Episode],
+    *,
+    corpus: str,
+    rng: random.Random,
+    wanted: tuple[int, int],
+) -> dict[str, int | None]:
+    """Questions that may have no answer, each with its side: 0 to train on, 1 to examine, None for either."""
+    either = _unstated(work, studied, episodes, rng=rng, wanted=sum(wanted) // UNSTATED)
+    work.progress("anchors", 2, PARTS)
+    either |= _crossed(work, studied, episodes, rng=rng, wanted=sum(wanted) // CROSSED)
+    left = sum(wanted) - len(either)  # in proportion
+    examined = left * wanted[1] // max(1, sum(wanted))
+    sides: dict[str, int | None] = dict.fromkeys(either.values())
+    known = name_words(episodes.values())
+    for side, count in enumerate((left - examined, examined)):
+        renamed = _renamed(studied, corpus, known=known, rng=rng, wanted=count, exam=bool(side))
+        sides |= dict.fromkeys(renamed.values(), side)
+    work.progress("anchors", 3, PARTS)
+    return sides
+
+
+def _dealt(
+    declined: Sequence[tuple[Item, str]], sides: Mapping[str, int | None], *, wanted: tuple[int, int]
+) -> list[list[tuple[Item, str]]]:
+    """What has a side goes there, and the rest to both, as far as they want more."""
+    own = [[one for one in declined if sides[one[1]] == side] for side in (0, 1)]
+    free = [one for one in declined if sides[one[1]] is None]
+    shares = (max(0, wanted[0] - len(own[0])), max(0, wanted[1] - len(own[1])))
+    return [own[side] + list(_share(free, shares, side)) for side in (0, 1)]
 
 
 def _mixed(made: list[T], rng: random.Random) -> list[T]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, exists, select
 
 from agent_memory.config import ConsolidationConfig, DistillConfig
 from agent_memory.consolidation import versions
@@ -122,14 +122,22 @@ def _move(source: Path, place: Path) -> None:
 
 
 def _register(connection: Connection, work: Work, run: Run) -> None:
-    """The row and its manifest: what the parent held, what the run selected, and what its teacher saw."""
+    """The row and its manifest: what the parent held, what the run selected, and what its teacher saw.
+
+    What was selected and gave no item is not learnt, but its teacher saw it.
+    """
     e, m, c = tables.episodes.c, tables.version_episodes.c, tables.study_context.c
     i, s = tables.study_items.c, tables.run_episodes.c
     before = connection.execute(
         select(m.episode_id, m.revision, m.part).where(m.version_id == run.parent)
     ).all()
+    studied = exists().where(
+        i.episode_pk == s.episode_pk, i.revision == s.revision, i.base == work.base, i.kind != "draft"
+    ).correlate(tables.run_episodes)  # fmt: skip
     own = connection.execute(
-        select(e.id, s.revision).join(tables.run_episodes, s.episode_pk == e.pk).where(s.run_id == run.id)
+        select(e.id, s.revision, studied.label("studied"))
+        .join(tables.run_episodes, s.episode_pk == e.pk)
+        .where(s.run_id == run.id)
     ).all()
     seen = connection.execute(
         select(e.id, e.revision)
@@ -147,7 +155,7 @@ def _register(connection: Connection, work: Work, run: Run) -> None:
         run_id=run.id,
         parent_id=run.parent,
         base=work.base,
-        learnt=learnt | {row.id: row.revision for row in own},
-        context=context | {row.id: row.revision for row in seen},
+        learnt=learnt | {row.id: row.revision for row in own if row.studied},
+        context=context | {row.id: row.revision for row in (*own, *seen)},
         now=work.database.now(),
     )

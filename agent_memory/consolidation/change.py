@@ -1,61 +1,62 @@
 """Change: what later episodes have made stale.
 
-For each new episode the questions of its nearest earlier episodes are asked again with both in the
-teacher's view, in time order. Where a group's answer changes, its items are retired (`superseded_by`), and
-the same questions with the new answer become items of the new episode. A group is decided as a whole, by
-most of its questions, so that one slip of the teacher retires nothing; those that the teacher still answers
-otherwise are retired with it, and not taught anew. It is asked again only where the new episode speaks of
-what most of them ask from. That the teacher no longer finds the answer among more
-episodes is no change, nor is (in English) an answer that the new episode alone does not give; and a question
-that asks back is left alone, for several may live in Lisbon; and so is one in the first person where the new
-episode names another speaker. With a group goes its converse, which the new episode need not name: who moved
-from Lisbon to Porto is no answer to who lives in Lisbon.
+Compared are each new episode, and each that was studied anew or has lost what had replaced its items: the
+questions of its nearest earlier episodes are asked again with both in the teacher's view, in time order. What
+is compared may itself be the earlier one, where older history is told late or an old text is mended; then its
+own questions are asked with its nearest later episodes.
+
+A group changes as a whole, where more than half of its questions get the same new answer, so that one slip of
+the teacher retires nothing. Then
+
+- its items are retired (`superseded_by`), and the same questions with the new answer become items of the
+  later episode; those of its questions that were answered otherwise are retired without a replacement;
+- its converse is retired with it, which the later episode need not name: who moved from Lisbon to Porto is
+  no answer to who lives in Lisbon.
+
+No change is
+
+- what the later episode does not speak of;
+- that the teacher no longer finds the answer among more episodes;
+- in English, an answer that the later episode alone does not give;
+- anything in a question that asks back, for several may live in Lisbon;
+- anything in a question in the first person where the later episode names another speaker.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, update
+from sqlalchemy import Connection, and_, exists, or_, select, update
 
 from agent_memory.config import StudyConfig
-from agent_memory.consolidation import study_items
+from agent_memory.consolidation import study_items, versions
 from agent_memory.consolidation.asking import Said, same
 from agent_memory.consolidation.phrasings import Phrasings
-from agent_memory.consolidation.questions import (
-    as_written,
-    asked_about,
-    common_subject,
-    content,
-    names,
-    normalise,
-    words,
-)
+from agent_memory.consolidation.questions import asked_about, content, normalise
+from agent_memory.consolidation.relevance import another_speaks, asks_back, speaks_of
 from agent_memory.consolidation.study import Answered, View, row, with_targets
-from agent_memory.consolidation.wording import about_the_speaker, spoken_by
+from agent_memory.consolidation.study_items import ERASED, StudyItem
 from agent_memory.consolidation.work import Nearest, Work, load_episodes
+from agent_memory.durable import write_file
 from agent_memory.store import tables
+from agent_memory.store.keys import chunks
 from agent_memory.types import Episode
 
-#: Times as many episodes are looked up as are asked about, since some are later or not trusted (chosen).
+#: The artefact of the stage, in the run's folder: the episodes that are compared.
+COMPARED = "compared.json"
+#: Times as many episodes are looked up as are compared with, since some are not trusted (chosen).
 SPARE = 4
-
-
-#: A thing in lower case that a name says the place of.
-_PLACED = re.compile(
-    r"\b(?:the|my|our|your|an?) ((?:(?!(?:the|my|our|your|an?|of|in|at) )[a-z'’-]+ )+)(?=(?:in|at) [A-Z])"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
     """An item of an earlier episode, and what the teacher says to it now."""
 
-    item: study_items.StudyItem
+    item: StudyItem
     prompt: tuple[int, ...]
     said: Said
 
@@ -65,51 +66,79 @@ class Changed:
     """What of an earlier episode has another answer now, and what only has none any more."""
 
     again: list[Again]
-    stale: list[study_items.StudyItem]
+    stale: list[StudyItem]
 
 
 def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
-    """Retires what new episodes have changed, and leaves the new answers as items."""
+    """Retires what later episodes have changed, and leaves the new answers as items of these."""
     brought = Phrasings.of(work.model.folder)
-    with work.database.read() as connection:
-        new = load_episodes(connection, [one.episode_pk for one in work.selected("new")])
-    in_time = sorted(new, key=lambda pk: _when(new[pk]))
-    for mark, pks in work.chunks("change", in_time):
+    revisions = {one.episode_pk: one.revision for one in work.selected()}
+    compared = _compared(work)
+    others = {pk: revision for pk, revision in revisions.items() if pk not in set(compared)}
+    for mark, pks in work.chunks("change", compared):
+        with work.database.read() as connection:
+            found = load_episodes(connection, pks)
         for pk in pks:
-            _take_up_changes(work, pk, new[pk], nearest, brought, config=config)
+            if found[pk].revision == revisions[pk]:  # else it was edited meanwhile, and waits
+                for view, old_pk, old in _pairs(work, pk, found[pk], nearest, others, most=config.nearest):
+                    _compare(work, view, old_pk, old, brought, top_k=config.top_k)
         with work.transaction(done=mark):
             pass
-
-
-def _take_up_changes(
-    work: Work, pk: int, new: Episode, nearest: Nearest, brought: Phrasings, *, config: StudyConfig
-) -> None:
-    """What one new episode has changed, written before the next is looked at, which may change it again.
-
-    Done once more, after a kill, it changes nothing: what is retired is not asked about again.
-    """
-    found = _earlier(work, new, nearest, most=config.nearest)
-    changed = [
-        (View(pk, new, ((old_pk, old),)), _changed(work, new, old_pk, old, brought))
-        for old_pk, old in found.items()
-    ]
-    columns = [_columns(work, one.again, top_k=config.top_k) for _, one in changed]
     with work.transaction() as connection:
-        for (view, one), own in zip(changed, columns, strict=True):
-            _retire(connection, work, view, one, own)
+        _note_compared(connection, work, compared)
 
 
-def _earlier(work: Work, new: Episode, nearest: Nearest, *, most: int) -> dict[int, Episode]:
-    """The nearest of the trusted episodes that happened before the new one, by key."""
-    pks = nearest(new, SPARE * most)
+def _compared(work: Work) -> list[int]:
+    """The keys of the episodes to compare, in order of time.
+
+    Decided once and kept, for what tells them apart changes as the stage goes.
+    """
+    kept = versions.run_folder(work.database.path, work.run_id) / COMPARED
+    if not kept.exists():
+        i, s = tables.study_items.c, tables.run_episodes.c
+        anew = and_(i.run_id == work.run_id, i.origin == "written")
+        own = and_(i.episode_pk == s.episode_pk, i.revision == s.revision, i.base == work.base)
+        open_ = exists().where(own, or_(anew, i.superseded_by == ERASED)).correlate(tables.run_episodes)
+        wanted = select(s.episode_pk).where(s.run_id == work.run_id, or_(s.part == "new", open_))
+        with work.database.read() as connection:
+            found = load_episodes(connection, connection.execute(wanted).scalars().all())
+        in_time = sorted(found, key=lambda pk: _when(found[pk]))
+        write_file(kept, json.dumps(in_time).encode())
+    compared: list[int] = json.loads(kept.read_text(encoding="utf-8"))
+    return compared
+
+
+def _note_compared(connection: Connection, work: Work, pks: Sequence[int]) -> None:
+    """Items whose successor had been erased have been asked again, and are as any others."""
+    i = tables.study_items.c
+    for few in chunks(pks):
+        again = and_(i.episode_pk.in_(few), i.base == work.base, i.superseded_by == ERASED)
+        connection.execute(update(tables.study_items).where(again).values(superseded_by=None))
+
+
+def _pairs(
+    work: Work, pk: int, episode: Episode, nearest: Nearest, others: Mapping[int, int], *, most: int
+) -> list[tuple[View, int, Episode]]:
+    """Of each pair of an episode with one of its nearest the view, the later first, and the earlier.
+
+    Later ones count if they are, as they are now, among the `others` that the run has selected and does not
+    compare by themselves; the last comes first, so that of two changes of a fact it stands.
+    """
+    pks = nearest(episode, SPARE * most)
     with work.database.read() as connection:
         found = load_episodes(connection, pks)
-    before = {
-        pk: found[pk]
-        for pk in pks
-        if pk in found and found[pk].trust == "trusted" and _when(found[pk]) < _when(new)
-    }
-    return dict(list(before.items())[:most])
+    near = [(other, found[other]) for other in pks if other in found and found[other].trust == "trusted"]
+    before = [one for one in near if _when(one[1]) < _when(episode)][:most]
+    after = [
+        (other, later)
+        for other, later in near
+        if _when(later) > _when(episode) and others.get(other) == later.revision
+    ][:most]
+    after.sort(key=lambda one: _when(one[1]), reverse=True)
+    return [
+        *((View(other, later, ((pk, episode),)), pk, episode) for other, later in after),
+        *((View(pk, episode, ((other, old),)), other, old) for other, old in before),
+    ]
 
 
 def _when(episode: Episode) -> tuple[Any, ...]:
@@ -117,25 +146,57 @@ def _when(episode: Episode) -> tuple[Any, ...]:
     return (episode.occurred_at, episode.created_at, episode.id)
 
 
+def _compare(work: Work, view: View, old_pk: int, old: Episode, brought: Phrasings, *, top_k: int) -> None:
+    """What one episode has changed of an earlier one, written before the next pair is looked at.
+
+    Done once more, after a kill, it changes nothing: what is retired is not asked about again.
+    """
+    changed = _changed(work, view.episode, old_pk, old, brought)
+    if changed.again:
+        columns = _columns(work, changed.again, top_k=top_k)
+        with work.transaction() as connection:
+            _retire(connection, work, view, changed, columns)
+
+
 def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phrasings) -> Changed:
     """The items of the earlier episode whose group is answered otherwise with both in view."""
+    groups = _groups(work, old_pk, old)
+    asked = _worth_asking(work, groups, new, old, brought)
+    verdicts = [
+        verdict
+        for group in _asked_again(work, asked, new, old)
+        if (verdict := _verdict(group)) and (not work.model.made_here or _is_news(work, verdict, new, old))
+    ]
+    again = [one for verdict in verdicts for one in verdict]
+    moved, taught = {one.item.answer_group for one in again}, {one.item.pk for one in again}
+    others = [item for item in asked if item.answer_group in moved and item.pk not in taught]
+    converses = [
+        item
+        for number, group in groups.items()
+        if number not in moved
+        and any(is_converse(group, [one.item for one in verdict]) for verdict in verdicts)
+        for item in group
+    ]
+    return Changed(again, [*others, *converses])
+
+
+def _groups(work: Work, pk: int, episode: Episode) -> Mapping[int, list[StudyItem]]:
+    """The items of an episode that nothing has retired, by number of the group."""
     i = tables.study_items.c
+    mine = and_(i.episode_pk == pk, i.revision == episode.revision, i.base == work.base)
+    groups: dict[int, list[StudyItem]] = defaultdict(list)
     with work.database.read() as connection:
-        found = study_items.load(
-            connection,
-            and_(
-                i.episode_pk == old_pk,
-                i.revision == old.revision,
-                i.base == work.base,
-                i.kind != "draft",
-                study_items.not_retired(),
-            ),
-        )
-    groups: dict[int, list[study_items.StudyItem]] = defaultdict(list)
-    for item in found:
-        groups[item.answer_group].append(item)
+        for item in study_items.load(connection, and_(mine, i.kind != "draft", study_items.not_retired())):
+            groups[item.answer_group].append(item)
+    return groups
+
+
+def _worth_asking(
+    work: Work, groups: Mapping[int, Sequence[StudyItem]], new: Episode, old: Episode, brought: Phrasings
+) -> list[StudyItem]:
+    """The items that the later episode may have changed, by what it speaks of."""
     english = work.model.made_here  # what other bases ask, in whatever language, the teacher alone judges
-    asked = [
+    return [
         item
         for group in groups.values()
         if not asks_back(brought, [one.question for one in group], old.text)
@@ -143,94 +204,31 @@ def _changed(work: Work, new: Episode, old_pk: int, old: Episode, brought: Phras
         for item in group
         if not another_speaks(item.question, old.text, new.text)
     ]
-    prompts = [work.asker.prompt(item.question, [old, new]) for item in asked]
-    fitting = [(item, ids) for item, ids in zip(asked, prompts, strict=True) if work.asker.fits(ids)]
+
+
+def _asked_again(
+    work: Work, items: Sequence[StudyItem], new: Episode, old: Episode
+) -> list[list[Again]]:
+    """What the teacher says to the items with both episodes in view, by group; without unfinished answers."""
+    prompts = [work.asker.prompt(item.question, [old, new]) for item in items]
+    fitting = [(item, ids) for item, ids in zip(items, prompts, strict=True) if work.asker.fits(ids)]
     said = work.asker.answers([ids for _, ids in fitting])
-    again: dict[int, list[Again]] = defaultdict(list)
+    groups: dict[int, list[Again]] = defaultdict(list)
     for (item, ids), one in zip(fitting, said, strict=True):
         if one.complete and one.text:
-            again[item.answer_group].append(Again(item, ids, one))
-    verdicts = [
-        verdict
-        for group in again.values()
-        if (verdict := _verdict(group)) and (not english or _is_news(work, verdict, new, old))
-    ]
-    moved = [one for verdict in verdicts for one in verdict]
-    decided = {one.item.answer_group for one in moved}
-    taught = {one.item.pk for one in moved}
-    converses = [
-        item
-        for number, group in groups.items()
-        if number not in decided
-        and any(is_converse(group, [one.item for one in verdict]) for verdict in verdicts)
-        for item in group
-    ]
-    others = [item for item in asked if item.answer_group in decided and item.pk not in taught]
-    return Changed(moved, [*others, *converses])
+            groups[item.answer_group].append(Again(item, ids, one))
+    return list(groups.values())
 
 
-def is_converse(group: Sequence[study_items.StudyItem], other: Sequence[study_items.StudyItem]) -> bool:
+def is_converse(group: Sequence[StudyItem], other: Sequence[StudyItem]) -> bool:
     """Whether a group asks from the other's answer, and is answered with what the other asks from."""
     return _in_most(other[0].answer, group) and _in_most(group[0].answer, other)
 
 
-def _in_most(name: str, group: Sequence[study_items.StudyItem]) -> bool:
+def _in_most(name: str, group: Sequence[StudyItem]) -> bool:
     """Whether most questions of a group have a name in them."""
     wanted = content(name)
     return bool(wanted) and 2 * sum(wanted <= content(item.question) for item in group) > len(group)
-
-
-def speaks_of(text: str, questions: Sequence[str], episode_text: str, *, english: bool) -> bool:
-    """Whether a text speaks of what most of an episode's synonymous questions ask from.
-
-    That is the names in them, or in English, where they have none, the words that they have in common
-    ("the spare key"), and what a name only places ("the butcher in Tunis"). What a name of its own tells
-    apart is another thing: the Egan town hall is not the town hall. Elsewhere a question without names may be
-    about anything.
-    """
-    named = [(question, about) for question in questions if (about := asked_about(question, episode_text))]
-    if named:
-        spoken = [
-            all(name.lower() in text.lower() for name in about)
-            and (not english or content(" ".join(_PLACED.findall(question))) <= content(text))
-            for question, about in named
-        ]
-        return 2 * sum(spoken) > len(spoken)
-    if not english:
-        return True
-    subject = common_subject(questions, episode_text) or tuple(questions)
-    shared = content(subject[0]) & content(episode_text)
-    return shared <= _not_named(text, known=names(episode_text))
-
-
-def _not_named(text: str, *, known: Sequence[str]) -> set[str]:
-    """The words of a text, without those that belong to a name which is not among the known ones.
-
-    They are the ones behind it up to the next ordinary word or mark: of "the Egan town hall is open" town and
-    hall. What opens a sentence may be any word, and is no name here.
-    """
-    found: set[str] = set()
-    for sentence in re.split(r"[.!?:;,]", text):
-        named = False
-        for place, word in enumerate(words(sentence)):
-            own = names(word) if place else []
-            if own or not content(word):  # an article, or the like, begins something else
-                named = bool(own) and own[0] not in known
-            if own or not named:
-                found |= content(word)
-    return found
-
-
-def asks_back(brought: Phrasings, questions: Sequence[str], episode_text: str) -> bool:
-    """Whether questions ask back, for what may be several: Bo's move to Porto says nothing of Ada there."""
-    placed = brought.placed(questions)
-    return placed is not None and placed.asks_back and as_written(placed.name, episode_text) is not None
-
-
-def another_speaks(question: str, episode_text: str, text: str) -> bool:
-    """Whether a question is in the first person, and a text names a speaker that its episode does not."""
-    others = set(spoken_by(text)) - set(spoken_by(episode_text))
-    return bool(others) and bool(about_the_speaker(question, text))
 
 
 def _is_news(work: Work, verdict: Sequence[Again], new: Episode, old: Episode) -> bool:
@@ -264,8 +262,6 @@ def _verdict(group: Sequence[Again]) -> list[Again]:
 
 def _columns(work: Work, again: Sequence[Again], *, top_k: int) -> list[dict[str, Any]]:
     """Of each new item the targets, and whether the bare base knows the answer without an episode."""
-    if not again:
-        return []
     blobs = with_targets(work, [Answered(a.item.question, a.said, a.prompt) for a in again], top_k=top_k)
     prompts = [work.asker.prompt(one.item.question) for one in again]
     known = work.asker.sure(prompts, [one.said.ids for one in again])
@@ -288,7 +284,10 @@ def _retire(
         if successor is None:
             number = numbers[one.item.answer_group]
             answered = Answered(one.item.question, one.said, one.prompt)
-            made = {**row(view, answered, group=number, kind=one.item.kind), **own_columns}
+            made = {
+                **row(view, answered, group=number, kind=one.item.kind, origin="changed"),
+                **own_columns,
+            }
             (successor,) = study_items.save(
                 connection,
                 [made],
@@ -305,7 +304,7 @@ def _retire(
     connection.execute(update(tables.study_items).where(i.pk.in_(stale)).values(superseded_by=successor))
 
 
-def numbers_in(text: str, own: Sequence[study_items.StudyItem], again: Sequence[Again]) -> dict[int, int]:
+def numbers_in(text: str, own: Sequence[StudyItem], again: Sequence[Again]) -> dict[int, int]:
     """By number of each group that changed, the number that it has in the new episode of this text.
 
     That is the number of a group that asks for the same, as in `study.groups`: it has the same answer, and a

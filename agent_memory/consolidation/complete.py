@@ -3,16 +3,16 @@
 Of a group with three or more different questions the one least like the others is examined; a smaller group
 is examined in a wrapping that no study item ever has. Phrasings are borrowed from other episodes
 (`questions.borrowed`) and kept only where the teacher, with the episode in view, gives the group's own
-answer greedily, token by token. A phrasing that only one other episode has tells of it, and goes when that
-one is forgotten. An item that the bare base answers without the episode is examined but not trained (surprise
-gate).
+answer greedily, token by token. A phrasing that the base does not bring tells of the episode about which it
+was written first, and goes with it. An item that the bare base answers without the episode is examined but
+not trained (surprise gate).
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ SPARES_ONE = 3
 class Group:
     """The questions of an episode that ask for the same.
 
-    `loans` are what it may borrow, each with the key of the only episode that asks so, if one does.
+    `loans` are what it may borrow, each with the key of the episode that lends it (None: the base does).
     """
 
     number: int
@@ -152,23 +152,25 @@ def _lend(work: Work, by_episode: Mapping[int, Sequence[Group]], *, config: Stud
             seed=work.seed,
             lists=lists,
         )
-        only = _only_askers(by_episode, brought={one for frames in lists for one in frames})
-        chosen = [{question: only.get(one) for question, one in own.items()} for own in lent]
+        brought = {one for frames in lists for one in frames}
+        lenders = _lenders(by_episode) | dict.fromkeys(brought)
+        chosen = [{q: lenders[one] for q, one in own.items() if one in lenders} for own in lent]
         write_file(kept, json.dumps(dict(zip(groups, chosen, strict=True))).encode())
     for key, loans in json.loads(kept.read_text(encoding="utf-8")).items():
         if key in groups:
             groups[key].loans = loans
 
 
-def _only_askers(by_episode: Mapping[int, Sequence[Group]], *, brought: Set[str]) -> dict[str, int]:
-    """Of each frame that a single episode has, and the base has not, that episode's key."""
-    askers: dict[str, set[int]] = defaultdict(set)
-    for pk, own in by_episode.items():
-        for group in own:
+def _lenders(by_episode: Mapping[int, Sequence[Group]]) -> dict[str, int | None]:
+    """Of each frame the first of the episodes about which it was written."""
+    lenders: dict[str, int | None] = {}
+    for pk in sorted(by_episode):
+        for group in by_episode[pk]:
             for item in group.items:
-                if (framed := frame(item.question, group.about)) is not None:
-                    askers[framed].add(pk)
-    return {one: min(pks) for one, pks in askers.items() if len(pks) == 1 and one not in brought}
+                framed = frame(item.question, group.about) if item.origin == "written" else None
+                if framed is not None:
+                    lenders.setdefault(framed, pk)
+    return lenders
 
 
 def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig) -> list[Made]:
@@ -202,7 +204,8 @@ def _lent(work: Work, view: View, found: Sequence[Group], *, config: StudyConfig
         if greedy and per_group[group.number] < config.transfer:
             per_group[group.number] += 1
             said = Said(item.answer, group.items[0].answer, complete=True)
-            one = row(view, Answered(question, said, item.teacher), group=group.number, kind="study")
+            answered = Answered(question, said, item.teacher)
+            one = row(view, answered, group=group.number, kind="study", origin="lent")
             columns = {**one, "targets": study_items.pack(item.answer, own), "known": False}
             kept.append(Made(columns, item.answer, lenders))
     return kept
@@ -221,7 +224,8 @@ def _wrapped(work: Work, view: View, found: Sequence[Group]) -> list[Made]:
         right = (n for n in mine if n in said and same(said[n].text, group.items[0].answer))
         good = next(right, mine[0])
         answer = Said(group.answer, group.items[0].answer, complete=True)
-        one = row(view, Answered(asked[good][1], answer, ()), group=group.number, kind="exam")
+        answered = Answered(asked[good][1], answer, ())
+        one = row(view, answered, group=group.number, kind="exam", origin="wrapped")
         kept.append(Made({**one, "known": False}, group.answer))
     return kept
 

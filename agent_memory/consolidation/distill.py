@@ -42,14 +42,12 @@ DONE = "trained.json"
 class Trained:
     """What one training left: the candidate adapter's folder and how it went.
 
-    `learnt` are the keys of the items that were learnt when training last looked; `tokens` counts what the
-    student read, padding included.
+    `tokens` counts what the student read, padding included.
     """
 
     adapter: Path
     steps: int
     tokens: int
-    learnt: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -183,8 +181,7 @@ def _run(
             checkpoints.save(folder / CHECKPOINT, student, state, identity=identity)
     with model.wearing(draft):
         model.worn.save(draft, folder / ADAPTER)
-    learnt_keys = tuple(lessons.items[i].key for i in plan.learnt())
-    trained = Trained(folder / ADAPTER, steps, tokens, learnt_keys, _notes(model, student))
+    trained = Trained(folder / ADAPTER, steps, tokens, _notes(model, student))
     done = {"identity": identity, **asdict(trained), "adapter": ADAPTER}
     write_file(folder / DONE, json.dumps(done).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -224,6 +221,4 @@ def _finished(folder: Path, identity: str, *, base: str) -> Trained | None:
     if done.pop("identity") != identity:
         return None
     check(folder / ADAPTER, base=base)
-    return Trained(
-        folder / ADAPTER, done["steps"], done["tokens"], tuple(done["learnt"]), tuple(done["notes"])
-    )
+    return Trained(folder / ADAPTER, done["steps"], done["tokens"], tuple(done["notes"]))

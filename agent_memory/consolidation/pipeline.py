@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from agent_memory.models.local import LocalModel
 
 
+#: Episodes of a run on which packing is tried (chosen).
+PROBES = 8
 #: Why a run ends with nothing.
 NOTHING_LEFT = "no question about what is new was left to learn"
 
@@ -180,7 +182,8 @@ def work_of(database: Database, namespace_id: int, run: Run, setting: Setting, *
 
 
 def nothing(notes: Sequence[str]) -> ConsolidationReport:
-    """The report where there is nothing to do."""
+    """The report where there is nothing to do, and why."""
+    notes = notes or ("nothing is new",)
     return ConsolidationReport(
         run_id="", outcome="nothing", version_id=None, episodes=0, items=0, tokens=0, seconds={}, scores={},
         slow=(), notes=tuple(notes),
@@ -227,6 +230,7 @@ def typed() -> Iterator[None]:
 def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     """All stages after the selection, without those that are behind already."""
     figures = Figures()
+    _try_packing(work)
     study(work, setting, figures)
     chosen = study_set(work, setting.config)
     figures.items = len(chosen.studied)
@@ -240,6 +244,14 @@ def _carry_out(work: Work, run: Run, setting: Setting) -> ConsolidationReport:
     with figures.timed("examine"):
         scores = _examine(work, run, adapter, chosen.exams, examined_on, setting.config)
     return _decide(work, run, scores, setting, figures)
+
+
+def _try_packing(work: Work) -> None:
+    """Compares packed passes with each sequence alone on some of the run's own texts."""
+    few = list(work.episodes().values())[:PROBES]
+    prompts = [work.asker.prompt("?", [episode]) for episode in few]
+    if fitting := [ids for ids in prompts if work.asker.fits(ids)]:
+        work.notes.extend(work.model.try_form(fitting))
 
 
 def worth_training(work: Work, chosen: StudySet, *, parent: str | None) -> bool:

@@ -90,10 +90,6 @@ class Plan:
         self._streak[item] = self._streak[item] + 1 if learnt else 0
         self._wakes[item] = self._epoch + 1 + (2 ** (self._streak[item] - 1) if learnt else 0)
 
-    def learnt(self) -> list[int]:
-        """The items that were learnt when last looked at."""
-        return [i for i, streak in enumerate(self._streak) if streak]
-
     def most_steps(self) -> int:
         """How many steps there are if nothing is ever learnt."""
         return self._epochs * -(-len(self._wakes) // self._batch_items)

@@ -1,10 +1,10 @@
 """Preview: what a consolidation would be worth and cost, measured on a sample.
 
 Study runs on at most `dry_run_episodes` new episodes, beside all that the run would rehearse, which have
-their items (a rebuild may rehearse alone). What it makes stays: a run later finds those items in SQL. The
-student is asked the sample's exam items as it is now; what it does not answer is what a run could at most
-gain, for the teacher, with the episode in view, has answered all of them. (That the gap before training
-predicts the gain is the finding of arXiv 2605.30070.)
+their items (a rebuild may rehearse alone). What it makes goes at its end, so that a run is the same with a
+dry run before it as without. The student is asked the sample's exam items as it is now; what it does not
+answer is what a run could at most gain, for the teacher, with the episode in view, has answered all of them.
+(That the gap before training predicts the gain is the finding of arXiv 2605.30070.)
 
 Measured as in a run, and not extrapolated: making the anchors, their exam, their targets. Measured on the
 sample, and extrapolated in proportion: study, and the exam of new episodes (that of earlier ones by the
@@ -13,8 +13,8 @@ follow is what `plan.py` allows, less what is saved as learnt items rest. Rehear
 are. Not measured: waiting for files and for others who use the model, and memory on a GPU.
 
 Scores of the report: `gap` (share of those exam items that the student fails: the upper bound on the gain),
-`seconds` and `tokens` of the whole run, `memory_mib`: the most that the process ever had, the model, the
-training steps and whatever it did before among it.
+`seconds` and `tokens` of the whole run, and `memory_mib`: the peak resident memory of this process so far,
+with the model and whatever the process did before.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_memory.config import ConsolidationConfig, DistillConfig
-from agent_memory.consolidation import examine, pipeline, runs, versions
+from agent_memory.consolidation import examine, pipeline, runs, study_items, versions
 from agent_memory.consolidation.candidate import lessons_of, train
 from agent_memory.consolidation.pipeline import Figures, Setting
 from agent_memory.consolidation.plan import passes
@@ -81,7 +81,14 @@ def preview(
                 raise cancelled(run.id) from error
             raise
         finally:
+            _undo(database, run.id)
             runs.end(database, run.id, state="done", outcome="dry-run")
+
+
+def _undo(database: Database, run_id: str) -> None:
+    """Erases what a dry run has studied."""
+    with database.write() as connection:
+        study_items.erase_of_run(connection, run_id)
 
 
 def _clear(database: Database, namespace_id: int) -> None:
@@ -97,6 +104,7 @@ def _clear(database: Database, namespace_id: int) -> None:
             "where model, seed or settings have changed, and a dry run is possible afterwards"
         )
     if found is not None:
+        _undo(database, found[0])
         runs.end(database, found[0], state="failed", reasons=["a dry run was killed"])
 
 
@@ -125,7 +133,7 @@ def _measure(
     tokens = 0
     if pipeline.worth_training(work, chosen, parent=parent):
         count = sum(stands_for(item) * (1 + chosen.wordings[item.pk]) for item in chosen.studied)
-        tokens, more = _training(work, setting.config, chosen, lessons=round(count), parent=parent)
+        tokens, more = _training(work, setting.config, chosen, items=round(count), parent=parent)
         spent = {stage: spent.get(stage, 0.0) + more.get(stage, 0.0) for stage in {**spent, **more}}
     return ConsolidationReport(
         run_id=work.run_id,
@@ -175,9 +183,9 @@ def _exam(
 
 
 def _training(
-    work: Work, config: ConsolidationConfig, chosen: StudySet, *, lessons: int, parent: str | None
+    work: Work, config: ConsolidationConfig, chosen: StudySet, *, items: int, parent: str | None
 ) -> tuple[int, dict[str, float]]:
-    """The tokens of a training on so many lessons, and its seconds with those of anchors, by stage."""
+    """The tokens of a training on so many items, and its seconds with those of anchors, by stage."""
     figures = Figures()
     with figures.timed("anchors"):
         trained_on, examined_on = pipeline.anchors_of(work, chosen, config)
@@ -186,15 +194,15 @@ def _training(
     tokens, seconds = _timed_step(work, made, config.distill, parent=parent)
     with figures.timed("examine"):
         examine.kept(work, _served(work), examined_on, top_k=config.study.top_k)
-    steps = _steps(lessons, config.distill)
+    steps = _steps(items, config.distill)
     figures.seconds["distill"] += steps * seconds
     return round(steps * tokens), figures.seconds
 
 
-def _steps(lessons: int, config: DistillConfig) -> float:
-    """How many optimiser steps so many lessons take; the first pass is always whole."""
-    each = -(-lessons // config.batch_items)
-    return each * max(1.0, (1 - RESTING) * passes(lessons, config))
+def _steps(items: int, config: DistillConfig) -> float:
+    """How many optimiser steps so many items take; the first pass is always whole."""
+    each = -(-items // config.batch_items)
+    return each * max(1.0, (1 - RESTING) * passes(items, config))
 
 
 def _timed_step(

@@ -6,7 +6,6 @@ The lock is the kernel's, on a file per namespace, and falls with the process. S
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import socket
@@ -17,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from agent_memory.consolidation import versions
+from agent_memory.consolidation import study_items, versions
 from agent_memory.consolidation.select import Selection
 from agent_memory.errors import RunBusy, RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
 from agent_memory.store.keys import chunks
+from agent_memory.store.locks import locked
 from agent_memory.types import Namespace
 
 
@@ -50,31 +50,28 @@ def held(path: Path, namespace: Namespace) -> Iterator[None]:
         RunBusy: somebody else has it; the message says which process.
     """
     (path / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(path / "runs" / f"{namespace.key}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(lock, 256, 0).decode(errors="replace").strip() or "another process"
-            raise RunBusy(
-                f"a run of this namespace is held by {holder}; try again when it has ended"
-            ) from error
+    file = path / "runs" / f"{namespace.key}.lock"
+    with locked(file, seconds=0) as lock:
+        if lock is None:
+            holder = file.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+            raise RunBusy(f"a run of this namespace is held by {holder}; try again when it has ended")
         os.ftruncate(lock, 0)
         os.pwrite(lock, holder_name().encode(), 0)
         yield
-    finally:
-        os.close(lock)
 
 
 def holder_name() -> str:
     """This process: host and pid."""
-    return f"{socket.gethostname()} pid {os.getpid()}"
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def resumed(
     database: Database, namespace_id: int, *, base: str, seed: int, settings: Mapping[str, Any]
 ) -> Run | None:
-    """A killed run, taken up again; one of another base, seed or with other settings is ended as failed."""
+    """A killed run, taken up again; one of another base, seed or with other settings is ended as failed.
+
+    What it has studied is left to later runs, unless these would study otherwise.
+    """
     r = tables.runs.c
     with database.write() as connection:
         row = connection.execute(
@@ -85,9 +82,17 @@ def resumed(
         if row.base == base and row.seed == seed and row.settings == settings:
             connection.execute(update(tables.runs).where(r.id == row.id).values(holder=holder_name()))
             return Run(row.id, row.parent_version_id, row.seed)
+        if _studying(row.settings) != _studying(settings):
+            study_items.erase_of_run(connection, row.id)
     why = "it was begun with another model, another seed or other settings"
     end(database, row.id, state="failed", reasons=[why])
     return None
+
+
+def _studying(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides, of a run's settings, which items it makes."""
+    consolidation = settings.get("consolidation", {})
+    return (consolidation.get("study"), *(settings.get(name) for name in ("writer", "placement", "reader")))
 
 
 def stopped(database: Database, namespace_id: int) -> tuple[str, Mapping[str, Any]] | None:
@@ -97,6 +102,14 @@ def stopped(database: Database, namespace_id: int) -> tuple[str, Mapping[str, An
     with database.read() as connection:
         row = connection.execute(running).first()
     return None if row is None else (row.id, row.settings)
+
+
+def begun(connection: Connection, namespace_id: int) -> str | None:
+    """The run that has begun and not ended, and the last stage, or part of one, that is behind it."""
+    r = tables.runs.c
+    running = select(r.id, r.stage).where(r.namespace_id == namespace_id, r.state == "running")
+    row = connection.execute(running).first()
+    return None if row is None else f"{row.id}, {row.stage} done"
 
 
 def begin(

@@ -1,12 +1,12 @@
 """Select: what a run takes up.
 
 New are the trusted episodes that the version to start from does not hold in their present revision, oldest
-first, within a budget and, for sources that are not trusted by default, a cap per source. Those are passed
-over in which a run with the same writer has found nothing to learn (`gave_nothing`). A run starts from the
-active version, unless something says that it must not: another base, a forget since, a rejection for lost
-retention, or `rebuild_every`. Then it starts from zero, and everything that a version has held is
-rehearsed whole, over items that are cached. Else rehearsal is capped, the weakest and most damaged facts
-first, and most of them (`by_need`).
+first, within a budget and, for sources that are not trusted by default, a cap per source. Passed over are
+those that expire soon, and those in which a run with the same writer has found nothing to learn
+(`gave_nothing`). A run starts from the active version, unless something says that it must not: another base,
+a forget since, a rejection for lost retention, or `rebuild_every`. Then it starts from zero, and everything
+that a version has held is rehearsed whole, over items that are cached. Else rehearsal is capped: the weakest
+and most damaged facts come first, and with more items than others (`by_need`).
 
 Not known here: models and files. Everything is read from SQL in the caller's transaction.
 """
@@ -17,10 +17,10 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
 from agent_memory.config import SelectConfig
 from agent_memory.consolidation.study_items import to_train
@@ -28,6 +28,9 @@ from agent_memory.consolidation.versions import holds_nothing_expired
 from agent_memory.store import tables
 from agent_memory.store.rows import live
 
+#: What expires sooner is left to retrieval: a version with an episode in it that has expired is not served,
+#: and the next is trained from zero (chosen).
+SHORT_LIFE = timedelta(days=30)
 #: Prefix of the reason with which the gate rejects a candidate that lost what the parent knew.
 LOST_RETENTION = "retention"
 
@@ -101,7 +104,7 @@ def selection(
 def _trusted(
     connection: Connection, namespace_id: int, *, idle: ColumnElement[bool], now: datetime
 ) -> Sequence[Any]:
-    """Trusted episodes that are not expired, in order of time."""
+    """The episodes that may be learnt, in order of time."""
     e = tables.episodes.c
     return connection.execute(
         select(e.pk, e.id, e.revision, e.source, idle.label("idle"))
@@ -111,8 +114,10 @@ def _trusted(
 
 
 def learnable(namespace_id: int, *, now: datetime) -> ColumnElement[bool]:
-    """That an episode is of this namespace, trusted, and not expired."""
-    return and_(live(namespace_id, now), tables.episodes.c.trust == "trusted")
+    """That an episode is of this namespace, trusted, and does not expire within `SHORT_LIFE`."""
+    e = tables.episodes.c
+    lasting = or_(e.expires_at.is_(None), e.expires_at > now + SHORT_LIFE)
+    return and_(live(namespace_id, now), e.trust == "trusted", lasting)
 
 
 def gave_nothing(base: str | None = None, writer: str | None = None) -> ColumnElement[bool]:
@@ -223,8 +228,8 @@ def rehearsed_items(
     ).all()
     failed, known = _exam_of(connection, run_id, parent=parent)
     items = [(row.pk, (row.episode_pk, row.answer_group)) for row in rows]
-    turn = _continued(connection, parent) if parent else 0
-    return by_need(items, weak=failed, damaged=failed & known, seed=seed, turn=turn)[:most]
+    continued = _continued(connection, parent) if parent else 0
+    return by_need(items, weak=failed, damaged=failed & known, seed=seed, continued=continued)[:most]
 
 
 def _exam_of(
@@ -264,7 +269,7 @@ def by_need(
     weak: Set[tuple[int, int]],
     damaged: Set[tuple[int, int]],
     seed: int,
-    turn: int = 0,
+    continued: int = 0,
 ) -> list[int]:
     """The keys of items in the order in which they are rehearsed.
 
@@ -278,7 +283,7 @@ def by_need(
         weak: the groups that the parent failed, those that are damaged among them.
         damaged: of these the ones that an earlier version had right.
         seed: of chance.
-        turn: how many runs have gone on since the one from zero.
+        continued: how many runs have gone on since the one from zero.
     """
     rng = random.Random(seed)
     groups: dict[tuple[int, int], list[tuple[float, int]]] = {}
@@ -288,7 +293,7 @@ def by_need(
     for group, drawn in groups.items():
         share = DAMAGED if group in damaged else WEAK if group in weak else 1
         ordered = sorted(drawn)
-        first = turn % len(ordered)
+        first = continued % len(ordered)
         for count, (chance, pk) in enumerate(ordered[first:] + ordered[:first]):
             needs.append((count / share, -share, chance, pk))
     return [pk for *_, pk in sorted(needs)]

@@ -39,7 +39,7 @@ from agent_memory.consolidation.questions import (
     normalise,
     unique,
 )
-from agent_memory.consolidation.wording import about_the_speaker, grounded, is_word
+from agent_memory.consolidation.wording import about_the_speaker, grounded
 from agent_memory.consolidation.work import CHUNK, Work, load_episodes, load_neighbours
 from agent_memory.consolidation.writers import QuestionWriter, TemplateWriter, written_by
 from agent_memory.store import tables
@@ -146,6 +146,7 @@ def _save_drafts(
             "episode_pk": pk,
             "revision": episode.revision,
             "kind": "draft",
+            "origin": "written",
             "answer_group": 0,
             "question": question,
             "answer": "",
@@ -183,7 +184,7 @@ def _asked(work: Work, view: View) -> list[str]:
     drafts = [d.question for d in items_of(work, view.pk, kind="draft") if d.revision == revision]
     if not work.model.made_here:
         return unique(drafts)
-    mended = (grounded(draft, view.text, is_word=is_word) for draft in drafts)
+    mended = (grounded(draft, view.text) for draft in drafts)
     return unique(question for question in mended if question is not None)
 
 
@@ -329,7 +330,7 @@ def _replace_drafts(
         )
     )
     made = [
-        {**row(view, one, group=number, kind="study"), "targets": blobs[id(one)]}
+        {**row(view, one, group=number, kind="study", origin="written"), "targets": blobs[id(one)]}
         for number, group in enumerate(groups(answered, view.episode.text))
         for one in group
     ]
@@ -339,16 +340,16 @@ def _replace_drafts(
     )
 
 
-def row(view: View, one: Answered, *, group: int, kind: str) -> dict[str, Any]:
+def row(view: View, one: Answered, *, group: int, kind: str, origin: str) -> dict[str, Any]:
     """An item's columns but for those that every item of a run has."""
     return {
         "episode_pk": view.pk,
         "revision": view.episode.revision,
         "kind": kind,
+        "origin": origin,
         "answer_group": group,
         "question": one.question,
         "answer": one.said.text,
-        "reversed": is_reversed(one.question, one.said.text, view.episode.text),
     }
 
 
@@ -365,10 +366,3 @@ def groups(answered: Sequence[Answered], text: str) -> list[list[Answered]]:
         else:
             found.append((key, about, [one]))
     return [members for _, _, members in found]
-
-
-def is_reversed(question: str, answer: str, text: str) -> bool:
-    """Whether a question asks back: what it is answered with stands before what it asks from."""
-    places = [text.lower().find(name.lower()) for name in asked_about(question, text)]
-    at = text.lower().find(answer.strip(" .").lower())
-    return at >= 0 and bool(places) and at < min(places)

@@ -11,28 +11,47 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, exists, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from agent_memory.errors import RunFailed
 from agent_memory.store import tables
+from agent_memory.store.keys import chunks
 
 if TYPE_CHECKING:
     from agent_memory.consolidation.targets import Targets
 
 _COLUMNS = (
-    "pk", "episode_pk", "revision", "kind", "answer_group", "question", "answer", "known",
+    "pk", "episode_pk", "revision", "kind", "origin", "answer_group", "question", "answer", "known",
     "targets",
 )  # fmt: skip
+#: `superseded_by` of an item whose successor was erased: it is asked again, and is to be compared again.
+ERASED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StudyItem:
-    """A question about an episode with the teacher's answer; `kind` is "draft", "study" or "exam"."""
+    """A question about an episode with the teacher's answer.
+
+    `kind` is "draft", "study" or "exam"; `origin` is where the question comes from: see `tables.study_items`.
+    """
 
     pk: int
     episode_pk: int
     revision: int
     kind: str
+    origin: str
     answer_group: int
     question: str
     answer: str
@@ -99,6 +118,23 @@ def save(
                 [{"item_pk": found, "episode_pk": pk, "namespace_id": namespace_id} for pk in context],
             )
     return pks
+
+
+def erase(connection: Connection, pks: Sequence[int]) -> None:
+    """Deletes items with their marks; what they had replaced is asked again."""
+    i, c, x = tables.study_items.c, tables.study_context.c, tables.exam_results.c
+    for some in chunks(pks):
+        connection.execute(delete(tables.exam_results).where(x.item_pk.in_(some)))
+        connection.execute(delete(tables.study_context).where(c.item_pk.in_(some)))
+        replaced = update(tables.study_items).where(i.superseded_by.in_(some))
+        connection.execute(replaced.values(superseded_by=ERASED))
+        connection.execute(delete(tables.study_items).where(i.pk.in_(some)))
+
+
+def erase_of_run(connection: Connection, run_id: str) -> None:
+    """Deletes the items that a run has made."""
+    i = tables.study_items.c
+    erase(connection, connection.execute(select(i.pk).where(i.run_id == run_id)).scalars().all())
 
 
 def pack(answer: Sequence[int], targets: Targets) -> bytes:

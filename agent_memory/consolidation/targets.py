@@ -30,7 +30,8 @@ class Item:
     """One thing to learn: after `student`, say `answer` as the base does after `teacher`.
 
     `key` is unique within one call and names the item's rows in `Targets`. `answer` holds the teacher's own
-    token ids, its end token included. An anchor has `teacher == student`.
+    token ids, its end token included. Where nothing stands in the teacher's view alone, as with an anchor, or
+    the targets are there already, `teacher == student`.
     """
 
     key: str

@@ -76,9 +76,10 @@ def _stands(connection: Connection, version_id: str, word: str) -> bool:
 
 
 def _texts(connection: Connection, version_id: str, words: Sequence[str]) -> Sequence[str]:
-    """The version's episodes, or of these at least those that have one of the words."""
+    """The episodes that the version has learnt, or of these at least those that have one of the words."""
     m, e = tables.version_episodes.c, tables.episodes.c
-    own = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, m.version_id == version_id)
+    mine = and_(m.version_id == version_id, m.part == "learnt")
+    own = and_(e.id == m.episode_id, e.namespace_id == m.namespace_id, mine)
     found = select(e.text).join_from(tables.version_episodes, tables.episodes, own)
     if all(word.isascii() and word.isalnum() for word in words):  # the database knows no other letters
         found = found.where(or_(false(), *(e.text.icontains(word, autoescape=True) for word in words)))

@@ -70,10 +70,10 @@ def _rows(
     work: Work, view: View, kept: Sequence[Answered], wanted: dict[str, dict[str, Any]], *, top_k: int
 ) -> list[dict[str, Any]]:
     targets = with_targets(work, kept, top_k=top_k) if kept else []
-    return [
-        {**row(view, one, group=wanted[one.question]["group"], kind="study"), "targets": blob}
-        for one, blob in zip(kept, targets, strict=True)
+    rows = [
+        row(view, one, group=wanted[one.question]["group"], kind="study", origin="turned") for one in kept
     ]
+    return [{**one, "targets": blob} for one, blob in zip(rows, targets, strict=True)]
 
 
 def _decided(work: Work) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@
         |                     |
         +--gate--> rejected   +--forget--> tainted (from any state, for good)
 
-A version's weights lie in `versions/<id>/` before its row exists, and its row is deleted never. So whatever
+A version's weights lie in `versions/<id>/` before its row exists, and its row is never deleted. So whatever
 instant a process dies at, the row that says `active` names a folder that is whole. `sweep` removes folders
 that no row wants.
 
@@ -24,10 +24,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, or_, select, update
 
+from agent_memory.consolidation import study_items
 from agent_memory.errors import AdapterRefused, NotFound, RunFailed
 from agent_memory.store import tables
 from agent_memory.store.database import Database
-from agent_memory.store.keys import chunks
 from agent_memory.types import Version
 
 TAINTED = "tainted: an episode in it was forgotten"
@@ -272,21 +272,17 @@ def _ids(connection: Connection, pks: Sequence[int]) -> list[str]:
 def _erase_items(connection: Connection, pks: Sequence[int]) -> set[int]:
     """Deletes the items of these episodes, and those that were answered with one of them in view.
 
-    Returns the keys of the episodes that the deleted items are about.
+    An episode that loses what was written about it loses all its items, and is studied anew. Returns the keys
+    of the episodes that the deleted items are about.
     """
-    i, c = tables.study_items.c, tables.study_context.c
+    i, c, x = tables.study_items.c, tables.study_context.c, tables.exam_results.c
     seen = select(c.item_pk).where(c.episode_pk.in_(pks))
-    doomed = connection.execute(
-        select(i.pk, i.episode_pk).where(or_(i.episode_pk.in_(pks), i.pk.in_(seen)))
-    ).all()
-    x = tables.exam_results.c
-    for some in chunks([row.pk for row in doomed]):
-        connection.execute(delete(tables.exam_results).where(x.item_pk.in_(some)))
-        connection.execute(delete(tables.study_context).where(c.item_pk.in_(some)))
-        connection.execute(
-            update(tables.study_items).where(i.superseded_by.in_(some)).values(superseded_by=None)
-        )
-        connection.execute(delete(tables.study_items).where(i.pk.in_(some)))
+    found = select(i.pk, i.episode_pk, i.revision, i.base, i.origin)
+    doomed = connection.execute(found.where(or_(i.episode_pk.in_(pks), i.pk.in_(seen)))).all()
+    bereft = {tuple(row)[1:4] for row in doomed if row.origin == "written"}
+    theirs = connection.execute(found.where(i.episode_pk.in_({pk for pk, *_ in bereft}))).all()
+    erased = {row.pk for row in doomed} | {row.pk for row in theirs if tuple(row)[1:4] in bereft}
+    study_items.erase(connection, sorted(erased))
     connection.execute(delete(tables.exam_results).where(x.episode_pk.in_(pks)))
     return {row.episode_pk for row in doomed}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
@@ -53,11 +53,11 @@ _VERBS = {"am": "is", "was": "was", "have": "has", "do": "does", "did": "did", "
 _BESIDE = re.compile(r"\b(am|was|have|do|did) I\b|\bI ?(am|was|have|do|did|['’]m|['’]ve)\b", re.IGNORECASE)
 
 
-def grounded(question: str, text: str, *, is_word: Callable[[str], bool] | None = None) -> str | None:
+def grounded(question: str, text: str) -> str | None:
     """The question with slips mended, None where it still names or says what cannot be.
 
-    A small writer swaps a syllable of a rare name; the nearest name of the text is taken where it is near
-    enough. With `is_word`, words in lower case that are neither words nor in the text are treated likewise.
+    A small writer swaps a syllable of a rare name or word; what is nearest to it in the text is taken where
+    it is near enough. A slip is a name that is not in the text, or what is neither a word nor in the text.
     """
     if _STUMBLE.search(question) or (_SOMEBODY.search(question) and not names(question)):
         return None
@@ -67,8 +67,8 @@ def grounded(question: str, text: str, *, is_word: Callable[[str], bool] | None 
         if name.lower() not in lower and not (question.startswith(name) and _AFTER_A_VERB.match(question))
     ]  # fmt: skip
     mended = _mended(question, slips, names(text))
-    if mended is None or is_word is None:
-        return mended
+    if mended is None:
+        return None
     odd = [word for word in words(mended) if word.islower() and word not in lower and not is_word(word)]
     return _mended(mended, odd, [word for word in words(text) if not is_word(word.lower())])
 

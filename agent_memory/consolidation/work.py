@@ -148,7 +148,7 @@ def load_episodes(connection: Connection, pks: Sequence[int]) -> dict[int, Episo
 
 
 def load_neighbours(connection: Connection, pk: int, *, reach: int) -> list[int]:
-    """The keys of the messages before and after one in its session."""
+    """The keys of the messages before and after one in its session, without those that expire."""
     e = tables.episodes.c
     own = connection.execute(select(e.namespace_id, e.session_id, e.position).where(e.pk == pk)).first()
     if own is None or own.session_id is None or own.position is None or not reach:
@@ -157,6 +157,7 @@ def load_neighbours(connection: Connection, pk: int, *, reach: int) -> list[int]
     rows = connection.execute(
         select(e.pk)
         .where(e.namespace_id == own.namespace_id, e.session_id == own.session_id, e.pk != pk, reach_of)
+        .where(e.expires_at.is_(None))
         .order_by(e.position)
     )
     return [row.pk for row in rows]

@@ -4,11 +4,12 @@ The loop calls decoder and head separately, and packs. Both are right only if th
 of its own between decoder and head (soft caps, scales), and honours the mask or the positions of packed
 rows (recurrent layers do not, sliding windows not always). So a base is tried at load on a few short
 sequences: each form of packing against every sequence alone through the whole model. The first form that
-agrees is used.
+agrees is used. A run tries it once more on prompts of its own, which are as long as those that it trains.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Largest difference of a log-probability, in nats, that counts as rounding: float32, and 16-bit types.
 _TOLERANCE = {torch.float32: 2e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+
+#: Tokens at the end of a sequence of the caller's that are compared (chosen).
+JUDGED = 16
 
 _FORMS: tuple[Form, ...] = ("ragged", "packed", "padded")
 
@@ -44,19 +48,39 @@ def choose_form(model: LocalModel) -> tuple[Form, tuple[str, ...]]:
     """
     spans = _probes(model)
     with model.wearing(None) as network:
-        alone = torch.cat([_alone(network, span, model.device) for span in spans])
-        tolerance = _TOLERANCE.get(network.dtype, 0.5)
+        alone = _all_alone(network, spans, model.device)
         for form in _FORMS:
-            if form == "ragged" and _has_sliding_window(network.config):
-                continue
-            try:
-                packed = _through(model, spans, form=form)
-            except (NotImplementedError, TypeError, KeyError):  # its attention is not ours to call
-                continue
-            if bool((packed - alone).abs().max() <= tolerance):
-                note = f"packing: the {form} form is used for this model"
-                return form, () if form == "ragged" else (note,)
+            if _agrees(model, network, spans, alone, form=form):
+                return form, () if form == "ragged" else (_note(form),)
     raise ModelError(f"{type(network).__name__} computes something after its decoder that is not known here")
+
+
+def try_again(model: LocalModel, sequences: Sequence[Sequence[int]]) -> tuple[Form, tuple[str, ...]]:
+    """The form in use if it agrees on these sequences, too; else the next that does, at last padding."""
+    spans = [Span(tuple(ids), max(1, len(ids) - JUDGED)) for ids in sequences]
+    with model.wearing(None) as network:
+        alone = _all_alone(network, spans, model.device)
+        left = _FORMS[_FORMS.index(model.form) :]
+        form = next((one for one in left if _agrees(model, network, spans, alone, form=one)), left[-1])
+    return form, () if form == model.form else (_note(form),)
+
+
+def _note(form: Form) -> str:
+    return f"packing: the {form} form is used for this model"
+
+
+@torch.no_grad()
+def _agrees(
+    model: LocalModel, network: Any, spans: Sequence[Span], alone: torch.Tensor, *, form: Form
+) -> bool:
+    """Whether what a form computes differs from each sequence alone by rounding only."""
+    if form == "ragged" and _has_sliding_window(network.config):
+        return False
+    try:
+        packed = _through(model, spans, form=form)
+    except (NotImplementedError, TypeError, KeyError):  # its attention is not ours to call
+        return False
+    return bool((packed - alone).abs().max() <= _TOLERANCE.get(network.dtype, 0.5))
 
 
 def _probes(model: LocalModel) -> list[Span]:
@@ -76,6 +100,11 @@ def _dtype(model: LocalModel) -> torch.dtype:
         return network.dtype  # type: ignore[no-any-return]  # transformers is untyped here
 
 
+@torch.no_grad()
+def _all_alone(network: Any, spans: Sequence[Span], device: str) -> torch.Tensor:
+    return torch.cat([_alone(network, span, device) for span in spans])
+
+
 def _alone(network: Any, span: Span, device: str) -> torch.Tensor:
     """(P,) log-probabilities of a span's predicted tokens through the whole model."""
     ids = torch.tensor([span.ids], device=device)
@@ -85,7 +114,7 @@ def _alone(network: Any, span: Span, device: str) -> torch.Tensor:
     return chosen
 
 
-def _through(model: LocalModel, spans: list[Span], *, form: Form) -> torch.Tensor:
+def _through(model: LocalModel, spans: Sequence[Span], *, form: Form) -> torch.Tensor:
     """The same from packed rows, decoder and head apart, in the order of the spans."""
     found: dict[int, torch.Tensor] = {}
     for batch in batches(spans, form=form, forward_tokens=4096, device=model.device):

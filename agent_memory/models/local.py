@@ -26,7 +26,7 @@ from agent_memory.models import generation, loading
 from agent_memory.models.arithmetic import fast_float32
 from agent_memory.models.budget import head_positions, pass_tokens
 from agent_memory.models.chat import ChatFormat
-from agent_memory.models.forms import choose_form, finish_logits
+from agent_memory.models.forms import choose_form, finish_logits, try_again
 from agent_memory.models.lock import FairLock
 from agent_memory.models.packing import Batch, Span, batches
 from agent_memory.models.ragged import RAGGED, register
@@ -97,6 +97,12 @@ class LocalModel:
         name = str(wanted or "reader")
         with loading.fitting(folder, device=where):  # a few short sequences are tried
             return cls(network, tokenizer, name=name, folder=folder, fingerprint=fingerprint, config=config)
+
+    def try_form(self, sequences: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """Tries the form of packing on sequences of the caller's own; a note where another is taken."""
+        with self._lock:
+            self.form, notes = try_again(self, sequences)
+        return notes
 
     # -- text and tokens
 
