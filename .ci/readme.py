@@ -209,13 +209,13 @@ CHANGED = measured("consolidation-changed-100", "consolidation-changed-20")
 
 
 def consolidation_rows(
-    run: str, *, seconds: str = ""
+    run: str, *, seconds: str = "", weights: str = "95 % of the oracle"
 ) -> tuple[tuple[str, str, str, Pick], ...]:
-    """What one consolidation is measured by; `seconds` is its bar."""
+    """What one consolidation is measured by; `seconds` and `weights` are bars."""
     return (
         ("outcome", "promoted", run, lambda found: found["report"]["outcome"]),
         ("the oracle: base with the episode in view", "92 %", run, percent("value: oracle")),
-        ("weights alone, no episode in view", "95 % of the oracle", run, percent("value: weights")),
+        ("weights alone, no episode in view", weights, run, percent("value: weights")),
         ("the same, questions in held-out frames", "", run, percent("held: weights")),
         ("the same, reversed questions", "", run, percent("reversed: weights")),
         ("results in the block (k, chosen on other questions)", "", run, number("k", digits=0)),
@@ -254,6 +254,18 @@ def consolidation_rows(
         ("its exam: questions that were never trained on, right without an episode", "", run,
          percent("report", "scores", "new")),
     )  # fmt: skip
+
+
+def largest_rows(run: str) -> tuple[tuple[str, str, str, Pick], ...]:
+    """Of a run on very many episodes what belongs to the curve, and its memory."""
+    shown = (
+        "outcome", "the oracle", "weights alone", "retrieval of k", "both", "context tokens", "right",
+        "abstains", "of questions", "of wholly", "seconds", "KL",
+    )  # fmt: skip
+    every = consolidation_rows(run, weights="90 % of the oracle")
+    peak = timed(number("report", "peak_mb", digits=0, unit=" MB"), "report")
+    kept = tuple(row for row in every if row[0].startswith(shown))
+    return (*kept, ("peak memory of the process", "", run, peak))
 
 
 #: Section -> rows of (what is measured, the bar we set ourselves, result, how it is read).
@@ -295,6 +307,7 @@ SECTIONS: dict[str, tuple[tuple[str, str, str, Pick], ...]] = {
     "Consolidation of 100 episodes (seed 1, with which nothing was chosen)": consolidation_rows(
         LARGER, seconds="480"
     ),
+    "Consolidation of 500 episodes": largest_rows("consolidation-run-500"),
     "Consolidation, other measurements": (
         ("true questions to weights that learnt wrong values (50 episodes)", "at most 2 % right",
          "consolidation-shuffled-50", right_and_taught),
