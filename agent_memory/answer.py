@@ -317,7 +317,8 @@ def respond(
         )
     recall = _Recall(model, search, messages, asked[-1], settings, system, room, largest)
     if retrieval != "lean" or what.adapter is None:
-        return _read(recall, "none" if retrieval == "none" else "all", what, max_new_tokens=max_new_tokens)
+        how: Retrieval = "all" if retrieval == "lean" else retrieval
+        return _read(recall, how, what, max_new_tokens=max_new_tokens)
     sure = known(model, bare, what, reader=settings.reader, max_new_tokens=max_new_tokens)
     said = _read(recall, "lean", what, sure, max_new_tokens=max_new_tokens)
     if abstains(said.text):

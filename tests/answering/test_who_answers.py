@@ -13,6 +13,7 @@ from agent_memory.answer import attempts
 from agent_memory.config import PromptConfig
 from agent_memory.consolidation import asking as asking_
 from agent_memory.consolidation.asking import Asker
+from agent_memory.errors import InvalidInput
 from agent_memory.models.local import LocalModel
 from agent_memory.prompt import ABSTENTION, ASK_SYSTEM
 from agent_memory.served import BASE, Served
@@ -55,6 +56,16 @@ def test_where_both_decline_the_versions_words_are_the_answer(scripted: Any, wor
 def test_without_a_version_the_base_is_asked_once(scripted: Any) -> None:
     said = asking(scripted, BASE)("What is the code of Orin?")
     assert (said.text, said.version) == (ABSTENTION, None)
+
+
+@pytest.mark.parametrize("what", [BASE, None], ids=["the base", "a version"])
+def test_a_retrieval_that_is_none_of_the_three_is_refused(scripted: Any, worn: Served, what: Any) -> None:
+    wrong: Any = "some"
+    with pytest.raises(InvalidInput, match="retrieval is"):
+        answer.respond(
+            scripted, turns(QUESTION), search=lambda *_: [], what=what or worn, retrieval=wrong,
+            settings=PromptConfig(), max_new_tokens=16,
+        )  # fmt: skip
 
 
 def test_prompt_tokens_are_those_of_all_that_was_read(scripted: Any, worn: Served) -> None:
