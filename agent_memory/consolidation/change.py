@@ -74,7 +74,7 @@ def change(work: Work, nearest: Nearest, *, config: StudyConfig) -> None:
     brought = Phrasings.of(work.model.folder)
     revisions = {one.episode_pk: one.revision for one in work.selected()}
     compared = _compared(work)
-    others = {pk: revision for pk, revision in revisions.items() if pk not in set(compared)}
+    others = {pk: revisions[pk] for pk in revisions.keys() - set(compared)}
     for mark, pks in work.chunks("change", compared):
         with work.database.read() as connection:
             found = load_episodes(connection, pks)
